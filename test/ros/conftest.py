@@ -1,0 +1,25 @@
+"""Fixtures of the ROS tests."""
+
+import pytest
+from ros_graph import Graph, NodeProcess
+
+
+@pytest.fixture
+def graph():
+    """A graph that is taken down after the test."""
+    running = Graph()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def start_process():
+    """Start nodes as processes; none outlives the test."""
+    started = []
+
+    def start(module, *arguments):
+        started.append(NodeProcess(module, *arguments))
+        return started[-1]
+    yield start
+    for process in started:
+        process.close()

@@ -1,0 +1,193 @@
+"""sensor on a replayed folder: the device seam is the only thing that is not a device."""
+
+import json
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.lifecycle import TransitionCallbackReturn
+from ros_graph import wait_until
+from sensor_msgs.msg import Image
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from visuotactile_ros.errors import SensorError
+from visuotactile_ros.frame import Frame
+from visuotactile_ros.nodes import sensor_node
+from visuotactile_ros.nodes.sensor_node import SensorNode
+from visuotactile_ros.ros_interface.image_codec import decode_image
+from visuotactile_ros.ros_interface.messages import ns_from_time
+from visuotactile_ros.sensors.sources import recorded_or_device_source
+
+LEFT = '/tactile/left'
+
+
+@pytest.fixture
+def frames_folder(tmp_path):
+    """Gel images that differ by less than contact does."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(60, 200, (48, 64, 3), dtype=np.uint8)
+    for number in range(6):
+        image = base.copy()
+        image[0, 0] = number
+        cv2.imwrite(str(tmp_path / f'{number:02d}.png'), image)
+    return tmp_path
+
+
+def replay_settings(folder, **others):
+    return {'source': 'replay', 'replay_path': str(folder), 'replay_loop': True, 'width_px': 64, 'height_px': 48,
+            'reference_frames': 3, **others}
+
+
+class ScriptedSource:
+    """A replay whose frames, faults and stamps a test can spoil."""
+
+    def __init__(self, source):
+        self._source = source
+        self.sensor, self.nominal_period_s = source.sensor, source.nominal_period_s
+        self.stamps_ns = {}
+        self.unplugged = threading.Event()
+        self.change_image = lambda image: image
+
+    def open(self):
+        if self.unplugged.is_set():
+            raise SensorError('left is not there', 'Plug it in')
+        self._source.open()
+
+    def grab(self):
+        frame = self._source.grab()
+        if self.unplugged.is_set():
+            raise SensorError('left was unplugged', 'Plug it in')
+        frame = Frame(self.change_image(frame.image_hwc), frame.stamp_ns, frame.sensor, frame.sequence)
+        self.stamps_ns[frame.stamp_ns] = frame.sequence
+        return frame
+
+    def close(self):
+        self._source.close()
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """The source of the next node, once that is configured."""
+    made = []
+
+    def source_for(settings):
+        made.append(ScriptedSource(recorded_or_device_source(settings)))
+        return made[-1]
+    monkeypatch.setattr(sensor_node, 'source_for', source_for)
+    return made
+
+
+def test_every_frame_goes_out_once_with_the_stamp_of_its_grab(graph, frames_folder, scripted):
+    heard = graph.listen(Image, f'{LEFT}/image_raw', 10)
+    graph.add(SensorNode, LEFT, **replay_settings(frames_folder, frame_id='left_gel'))
+    wait_until(lambda: len(heard) >= 10)
+    sequences = [scripted[0].stamps_ns[ns_from_time(message.header.stamp)] for message in heard[:10]]
+    assert sequences == sorted(set(sequences))
+    assert {message.header.frame_id for message in heard} == {'left_gel'}
+    assert decode_image(heard[0]).shape == (48, 64, 3)
+
+
+def test_contact_is_told_by_the_difference_from_the_reference(graph, frames_folder, scripted):
+    contacts = graph.listen(Bool, f'{LEFT}/contact')
+    graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    wait_until(lambda: contacts and not contacts[-1].data)
+    scripted[0].change_image = lambda image: image // 2
+    wait_until(lambda: contacts[-1].data)
+    touched = graph.call(Trigger, f'{LEFT}/sensor/capture_reference')
+    assert not touched.success and 'Take the object off' in touched.message
+    scripted[0].change_image = lambda image: image
+    wait_until(lambda: not contacts[-1].data)
+
+
+def test_capture_reference_answers_when_the_new_reference_is_there(graph, frames_folder, scripted):
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    wait_until(lambda: node._reference.image_hwc is not None)
+    before = node._reference.image_hwc
+    scripted[0].change_image = lambda image: image + np.uint8(1)
+    answer = graph.call(Trigger, f'{LEFT}/sensor/capture_reference')
+    assert answer.success, answer.message
+    assert node._reference.image_hwc.mean() == pytest.approx(before.mean() + 1, abs=0.5)
+
+
+def test_an_unplugged_sensor_is_reported_publishes_nothing_and_comes_back(graph, frames_folder, scripted):
+    reports, images = graph.listen(DiagnosticArray, '/diagnostics', 10), graph.listen(Image, f'{LEFT}/image_raw')
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=5))
+    wait_until(lambda: images and node._fault == '')
+    scripted[0].unplugged.set()
+    wait_until(lambda: reports and reports[-1].status[0].level == DiagnosticStatus.ERROR)
+    count = len(images)
+    refused = graph.call(Trigger, f'{LEFT}/sensor/capture_reference')
+    assert not refused.success and 'gives no frames' in refused.message
+    wait_until(lambda: 'unplugged' in node._fault or 'not there' in node._fault)
+    assert len(images) == count and node.state_label == 'active'
+    scripted[0].unplugged.clear()
+    wait_until(lambda: len(images) > count and node._fault == '')
+
+
+def test_frozen_and_black_frames_are_not_published(graph, frames_folder, scripted):
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, frozen_after_frames=3, black_after_frames=3))
+    images = graph.listen(Image, f'{LEFT}/image_raw')
+    wait_until(lambda: images)
+    scripted[0].change_image = lambda image: np.full_like(image, 90)
+    wait_until(lambda: 'frozen' in node._fault)
+    count = len(images)
+    rng = np.random.default_rng(1)
+    scripted[0].change_image = lambda image: rng.integers(0, 3, image.shape, dtype=np.uint8)
+    wait_until(lambda: 'black' in node._fault)
+    assert len(images) <= count + 2  # black only after black_after_frames of them
+
+
+def test_a_replay_without_frames_leaves_the_node_inactive_with_one_line(graph, tmp_path):
+    node = graph.add(SensorNode, LEFT, active=False, **replay_settings(tmp_path))
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    assert node.state_label == 'inactive'
+
+
+def test_a_device_that_is_absent_is_waited_for(graph, frames_folder, scripted, monkeypatch):
+    monkeypatch.setattr(sensor_node, 'FIRST_REOPEN_PAUSE_S', 0.05)
+    images = graph.listen(Image, f'{LEFT}/image_raw')
+    settings = replay_settings(frames_folder, source='device')
+    monkeypatch.setattr(sensor_node, 'source_for', lambda _: scripted[0])
+    scripted.append(ScriptedSource(recorded_or_device_source(
+        sensor_node.SensorParameters(**replay_settings(frames_folder)))))
+    scripted[0].unplugged.set()
+    node = graph.add(SensorNode, LEFT, **settings)
+    wait_until(lambda: 'not there' in node._fault)
+    assert not images
+    scripted[0].unplugged.clear()
+    wait_until(lambda: images and node._fault == '')
+
+
+def test_a_process_without_autostart_waits_for_its_manager(graph, frames_folder, start_process):
+    images = graph.listen(Image, '/image_raw')
+    settings = {**replay_settings(frames_folder), 'autostart': False}
+    process = start_process('sensor_node', '--ros-args', *(
+        argument for name, value in settings.items() for argument in ('-p', f'{name}:={json.dumps(value)}')))
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert not images
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert graph.call(ChangeState, '/sensor/change_state', request).success
+    wait_until(lambda: images)
+    answer = graph.call(Trigger, '/sensor/capture_reference')
+    assert answer.success, answer.message
+    process.terminate()
+    assert process.end()[0] == 0
+
+
+def test_a_process_ends_by_itself_at_the_end_of_a_replay(start_process, frames_folder):
+    code, output = start_process('sensor_node', '--ros-args', '-p', 'source:=replay',
+                                 '-p', f'replay_path:={frames_folder}').end()
+    assert code == 0 and 'has ended' in output
+
+
+def test_a_process_without_frames_says_so_in_one_line_and_fails(start_process, tmp_path):
+    code, output = start_process('sensor_node', '--ros-args', '-p', 'source:=replay',
+                                 '-p', f'replay_path:={tmp_path}').end()
+    assert code == 3 and 'Traceback' not in output
+    assert len(output.strip().splitlines()) == 1 and str(tmp_path) in output

@@ -1,0 +1,61 @@
+"""`make replay` as a user runs it: real frames through sensor, topics and encoder, every one answered."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FRAMES = sorted((ROOT / 'test' / 'data' / 'real_frames').glob('gelsight_mini_*.jpg'))[:6]
+
+
+def replay(*arguments):
+    return subprocess.run([sys.executable, '-m', 'visuotactile_ros.replay_frames', *map(str, arguments)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=120)
+
+
+def test_every_real_frame_gets_its_embedding_and_predictions(tmp_path):
+    recording = tmp_path / 'frames'
+    recording.mkdir()
+    for frame in FRAMES:
+        shutil.copy(frame, recording)
+    done = replay(recording, '--rate-hz', 4, '--output', tmp_path / 'replay.json')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(FRAMES) == 6
+    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith('frame')] == \
+        [['frame', str(number)] for number in range(1, 7)]
+    result = json.loads((tmp_path / 'replay.json').read_text())
+    assert result['complete'] and result['frames_published'] == len(result['embeddings']) == 6
+    stamps = [entry['stamp_ns'] for entry in result['embeddings']]
+    assert stamps == sorted(set(stamps))
+    for entry in result['embeddings']:
+        assert entry['sensor'] == 'replay'
+        assert np.linalg.norm(entry['embedding']) == pytest.approx(1.0, abs=1e-3)
+        assert {'material', 'hardness', 'roughness', 'grasp_success'} == set(entry['predictions'])
+        for probabilities in entry['predictions'].values():
+            assert sum(probabilities.values()) == pytest.approx(1.0, abs=1e-3)
+    embeddings = np.array([entry['embedding'] for entry in result['embeddings']])
+    assert np.ptp(embeddings, axis=0).max() > 1e-3, 'six different frames have one embedding'
+
+
+@pytest.mark.parametrize('kind', ['absent', 'empty folder', 'text file'])
+def test_a_path_without_frames_is_one_clear_line(tmp_path, kind):
+    path = tmp_path / 'nothing'
+    if kind == 'empty folder':
+        path.mkdir()
+    elif kind == 'text file':
+        path.write_text('no frame')
+    done = replay(path, '--output', tmp_path / 'replay.json')
+    assert done.returncode == 1 and done.stdout == ''
+    assert done.stderr.count('\n') == 1 and str(path) in done.stderr
+    assert not (tmp_path / 'replay.json').exists()
+
+
+def test_a_missing_model_is_told(tmp_path):
+    done = replay(FRAMES[0], '--model', tmp_path / 'nothing', '--output', tmp_path / 'replay.json')
+    assert done.returncode == 1 and 'Traceback' not in done.stdout + done.stderr
+    assert 'nothing' in done.stderr and '/tactile/perception' in done.stderr

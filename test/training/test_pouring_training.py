@@ -1,0 +1,234 @@
+"""Imitation of a pour, on a stand-in for touch that needs no renderer."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from training.evaluation.pour_benchmark import parse_seeds, run, summarise, torque_weight_pour
+from training.pouring.demonstrations import (
+    UNLABELLED,
+    OracleTouch,
+    load_demonstrations,
+    record_demonstration,
+    save_demonstrations,
+)
+from training.pouring.operator import ScriptedOperator
+from training.pouring.policy_network import PouringNetwork
+from training.pouring.simulated_episode import PourTrace, RenderedTouch, TiltActuator, simulate_pour
+from training.pouring.train_policy import PouringRecipe, evaluate_network, export_policy, train_network
+from training.pouring.weighed_grips import record_weighed_grip
+from visuotactile_ros.errors import ConfigurationError, ModelError
+from visuotactile_ros.parameters.arm import ArmParameters
+from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
+from visuotactile_ros.parameters.simulation import SimulationParameters
+from visuotactile_ros.policy.observation import PouringObservation
+from visuotactile_ros.policy.pouring_policy import ACTIONS, GripReference, PouringPolicy
+from visuotactile_ros.policy.pouring_task import TaskCommand
+from visuotactile_ros.policy.torque_weight_controller import TorqueWeightController
+from visuotactile_ros.simulation.world import WRIST_JOINT
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='module')
+def demonstrations():
+    return [record_demonstration(seed, {'oracle': None}, touch=OracleTouch(seed))[0]['oracle']
+            for seed in range(10000, 10010)]
+
+
+def test_operator_pours_the_target_within_a_gram():
+    errors = []
+    for seed in range(1, 13):
+        trace = simulate_pour(seed, lambda world, seed=seed: ScriptedOperator(seed, lambda: world.poured_mass_g, 60.0),
+                              OracleTouch(seed))
+        assert trace.outcome == 'completed'
+        assert trace.limit_violations == []
+        errors.append(abs(trace.final_mass_g - 60.0))
+    assert np.mean(errors) < 0.6
+    assert max(errors) < 1.5
+
+
+def test_nothing_flows_before_the_policy_decides():
+    for seed in range(1, 40):
+        trace = simulate_pour(seed, lambda world: AlwaysRetract(), OracleTouch(seed))
+        assert trace.final_mass_g == 0.0
+        assert trace.outcome == 'completed'
+
+
+class AlwaysRetract(ScriptedOperator):
+    def __init__(self):
+        super().__init__(0, lambda: 100.0, 60.0)
+
+
+def test_one_seed_gives_one_trace():
+    first, second = (simulate_pour(5, lambda world: ScriptedOperator(5, lambda: world.poured_mass_g, 60.0),
+                                   OracleTouch(5)) for _ in range(2))
+    assert first.poured_mass_g == second.poured_mass_g
+    assert first.action == second.action
+
+
+def test_actuator_refuses_what_the_limits_forbid_and_keeps_its_rate():
+    parameters = ArmParameters()
+    actuator = TiltActuator(parameters)
+    assert actuator.command(TaskCommand('step', step_deg=1.0), 0.0)
+    assert actuator.command(TaskCommand('approach', tilt_deg=parameters.approach_limit_deg + 1.0), 0.0)
+    actuator.advance(1.0)
+    assert actuator.tilt_deg == 0.0
+    assert actuator.command(TaskCommand('step', step_deg=0.25), 0.0) == ()
+    actuator.advance(0.01)
+    assert actuator.tilt_deg == pytest.approx(parameters.rate_limit_deg_s * 0.01)
+    actuator.advance(1.0)
+    assert actuator.tilt_deg == pytest.approx(0.25)
+    assert actuator.command(TaskCommand('step', step_deg=0.25), 0.01), 'too soon after the last step'
+
+
+def test_demonstrations_survive_the_file(demonstrations, tmp_path):
+    save_demonstrations(tmp_path / 'few.npz', demonstrations[:2])
+    loaded = load_demonstrations(tmp_path / 'few.npz')
+    assert [each.seed for each in loaded] == [10000, 10001]
+    for name in ('embeddings', 'references', 'context', 'labels', 'masses_g', 'contacts'):
+        assert np.array_equal(getattr(loaded[1], name), getattr(demonstrations[1], name)), name
+
+
+def test_labels_say_what_was_right_after_a_wrong_stop(demonstrations):
+    finals = np.array([each.final_mass_g for each in demonstrations])
+    assert np.ptp(finals) > 5.0, 'some demonstrations stop at a wrong mass'
+    for each in demonstrations:
+        retract = each.labels == ACTIONS.index('retract')
+        assert not retract[each.masses_g < 55.0].any()
+        assert retract[each.masses_g > 62.0].all()
+
+
+def test_weighed_grip_shows_one_vessel_at_several_loads():
+    grip = record_weighed_grip(20001, {'oracle': None}, touch=OracleTouch(20001))['oracle']
+    assert grip.embeddings.shape == (6, 2, 16)
+    assert grip.references.shape == (2, 2, 16)
+    assert set(grip.labels) == {UNLABELLED}
+    assert np.all(np.diff(grip.masses_g) >= 0.0)
+    assert grip.masses_g[-1] > grip.masses_g[0]
+
+
+def test_network_gives_the_same_step_by_step_and_at_once():
+    torch.manual_seed(0)
+    network = PouringNetwork(16).eval()
+    embeddings, references = torch.randn(2, 9, 2, 16), torch.randn(2, 2, 2, 16)
+    context, state = torch.rand(2, 9, 5), torch.zeros(2, network.state_size)
+    with torch.no_grad():
+        features = network.features(embeddings, references[:, None], context)
+        logits, masses_g = network.sequence(features, context)
+        for step in range(9):
+            probabilities, mass_g, state = network(embeddings[:, step], references, context[:, step], state)
+    assert torch.allclose(probabilities, torch.softmax(logits[:, -1], -1), atol=1e-5)
+    assert torch.allclose(mass_g[:, 0], masses_g[:, -1], atol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def network(demonstrations):
+    grips = [record_weighed_grip(seed, {'oracle': None}, touch=OracleTouch(seed))['oracle']
+             for seed in range(20000, 20030)]
+    recipe = PouringRecipe(weighing_steps=150, acting_steps=25, batch_episodes=4, learning_rate=1e-2)
+    return train_network(demonstrations[:8], grips, recipe)
+
+
+@pytest.fixture(scope='module')
+def policy_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('models') / 'policy'
+
+
+@pytest.fixture(scope='module')
+def policy(demonstrations, network, policy_folder):
+    return export_policy(network, policy_folder, demonstrations[0], ('oracle', 'a' * 64), {'simulated': True})
+
+
+def test_short_training_learns_to_weigh(demonstrations, network):
+    masses_g = np.concatenate([each.masses_g for each in demonstrations[8:]])
+    error_g = evaluate_network(network, demonstrations[8:])['mass_error_g']
+    assert error_g < 0.5 * np.abs(masses_g - masses_g.mean()).mean()
+
+
+def test_exported_policy_pours_within_the_limits(policy):
+    trace = simulate_pour(3, lambda world: policy, OracleTouch(3))
+    assert trace.limit_violations == []
+    estimates = [mass for mass, action in zip(trace.estimated_mass_g, trace.action, strict=True) if action]
+    assert len(estimates) > 10
+    assert np.isfinite(estimates).all()
+
+
+def test_policy_refuses_another_task_and_another_encoder(policy):
+    policy.check_task(PouringTaskParameters())
+    policy.check_encoder('a' * 64)
+    with pytest.raises(ModelError, match='target_mass_g is 50'):
+        policy.check_task(PouringTaskParameters(target_mass_g=50.0))
+    with pytest.raises(ModelError, match='trained on the encoder oracle'):
+        policy.check_encoder('b' * 64)
+    wrong = dict.fromkeys(('left', 'right'), np.ones(8, np.float32))
+    with pytest.raises(ModelError, match='has 8 numbers, the policy takes 16'):
+        policy.reset(GripReference(wrong, wrong, 45.0))
+
+
+def test_policy_needs_a_reference(policy, policy_folder):
+    with pytest.raises(ModelError, match='Call reset first'):
+        PouringPolicy(policy_folder).decide(PouringObservation(0, {}, {}, 0.0))
+
+
+def test_rendered_touch_encodes_both_fingers():
+    seen = []
+
+    def encode(frames):
+        seen.extend(frames)
+        return [np.array([frame.image_hwc.mean()], np.float32) for frame in frames]
+
+    touch, worlds = RenderedTouch(1, encode), []
+    simulate_pour(1, lambda world: worlds.append(world) or AlwaysRetract(), OracleTouch(1))
+    embeddings = touch(worlds[0], 123)
+    assert list(embeddings) == ['left', 'right']
+    assert [frame.sensor.name for frame in seen] == ['left', 'right']
+    assert {frame.stamp_ns for frame in seen} == {123}
+    assert not np.array_equal(seen[0].image_hwc, seen[1].image_hwc)
+
+
+def test_torque_controller_pours_right_when_torque_is_exact():
+    exact = SimulationParameters(torque_noise_nm=0.0, torque_drift_nm=0.0, torque_friction_nm=0.0)
+    for seed in range(1, 6):
+        trace = simulate_pour(
+            seed, lambda world: TorqueWeightController(lambda: world.joint_torque_nm()[WRIST_JOINT],
+                                                       world.payload_lever_m, 60.0),
+            OracleTouch(seed), simulation_parameters=exact)
+        assert trace.outcome == 'completed'
+        assert abs(trace.final_mass_g - 60.0) < 3.0
+
+
+def test_benchmark_reports_every_key_and_is_json():
+    result = json.loads(json.dumps(run([1, 2, 3], {'torque_weight': torque_weight_pour})))
+    values = result['controllers']['torque_weight']
+    assert result['simulated'] is True
+    assert values['n'] == 3
+    assert values['ci95_g'][0] <= values['mean_abs_error_g'] <= values['ci95_g'][1]
+    assert {'p95_abs_error_g', 'limit_violations', 'completed'} <= set(values)
+
+
+def test_summary_counts_what_went_wrong():
+    good = PourTrace(1, [1.0], [90.0], outcome='completed', final_mass_g=61.0)
+    bad = PourTrace(2, [1.0], [90.0], outcome='the tilt reached 115 degrees', final_mass_g=50.0,
+                    limit_violations=['too far'])
+    values = summarise([good, bad], 60.0)
+    assert values['mean_abs_error_g'] == pytest.approx(5.5)
+    assert (values['completed'], values['limit_violations'], values['n']) == (1, 1, 2)
+    assert math.isclose(values['mean_error_g'], -4.5)
+
+
+@pytest.mark.parametrize(('text', 'seeds'), [('1-4', [1, 2, 3, 4]), ('7', [7]), ('1-2,9', [1, 2, 9])])
+def test_seeds_are_read(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize('text', ['', 'a-b', '5-', '-3', '4-1'])
+def test_bad_seeds_are_refused(text):
+    with pytest.raises(ConfigurationError, match='1-40'):
+        parse_seeds(text)

@@ -1,0 +1,100 @@
+"""Rendered triplets: reproducible, labelled by the record that drew them, split by region and sensor kind."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from training.datasets.rendered import RenderedTriplets, render_data
+from training.datasets.sampled_contacts import (
+    FRAMES_PER_GRIP,
+    NOT_A_GRASP,
+    contact_values,
+    motion_values,
+    sample_grip,
+    sample_press,
+)
+from training.recipe import TlvCoreRecipe
+from training.tokenizer import Tokenizer
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.simulation.contact import ContactState
+from visuotactile_ros.simulation.objects import is_held_out
+
+RECIPE = TlvCoreRecipe(train_samples=12, validation_samples=6, held_out_samples=4, unseen_sensor_samples=4,
+                       image_size_px=32, grip_share=0.5)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return render_data(dataclasses.replace(RECIPE, data=str(tmp_path_factory.mktemp('rendered'))))
+
+
+def samples(data, split: str) -> RenderedTriplets:
+    return RenderedTriplets(data.split(split), Tokenizer([]), 12)
+
+
+def test_batch_has_the_shapes_it_promises(data):
+    train = samples(data, 'train')
+    batch = train.batch(np.arange(12))
+    grips = int(batch['in_grip'].sum())
+    assert 0 < grips < 12
+    assert batch['touch'].shape == batch['view'].shape == (12, 1, 32, 32, 3)
+    assert batch['grip'].shape == (grips, FRAMES_PER_GRIP, 1, 32, 32, 3)
+    assert batch['motion'].shape == (grips, FRAMES_PER_GRIP, 3)
+    assert batch['contact'].shape == (12, 4)
+    assert (batch['grasp_success'][batch['in_grip']] == NOT_A_GRASP).all()
+    assert batch['touch'].float().std() > 5, 'a frame shows something'
+
+
+def test_rows_of_a_batch_belong_together(data):
+    train = samples(data, 'train')
+    whole, order = train.batch(np.arange(12)), np.array([7, 2, 9])
+    part = train.batch(order)
+    for name in ('touch', 'view', 'tokens', 'material', 'contact', 'in_grip'):
+        assert (part[name] == whole[name][order]).all(), name
+    grip_of = {int(row): place for place, row in enumerate(np.flatnonzero(whole['in_grip'].numpy()))}
+    expected = [grip_of[int(row)] for row in order if int(row) in grip_of]
+    assert (part['grip'] == whole['grip'][expected]).all() and (part['motion'] == whole['motion'][expected]).all()
+
+
+def test_only_known_kinds_outside_the_split_of_the_unseen_one(data):
+    assert set(samples(data, 'held_out').labels['sensor_id'].tolist()) == {0, 1, 2, 3}
+    assert set(samples(data, 'unseen_sensor').labels['sensor_id'].tolist()) == {0}
+    assert not samples(data, 'held_out').batch(np.arange(4))['in_grip'].any()
+
+
+def test_rendering_again_gives_the_same_bytes(data, tmp_path):
+    again = render_data(dataclasses.replace(RECIPE, data=str(tmp_path / 'again')))
+    for name in ('touch.npy', 'view.npy', 'grip.npy', 'captions.json'):
+        assert (again.split('validation') / name).read_bytes() == (data.split('validation') / name).read_bytes(), name
+
+
+def test_data_of_another_recipe_is_refused(data):
+    with pytest.raises(ConfigurationError, match='data of another recipe'):
+        render_data(dataclasses.replace(RECIPE, data=str(data.folder), train_samples=13))
+
+
+@pytest.mark.parametrize('region', ['train', 'held_out'])
+def test_presses_stay_in_their_region(region):
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(60):
+        contact, outcome = sample_press(rng, region)
+        assert is_held_out(contact.object) == (region == 'held_out')
+        outcomes.add(outcome)
+    assert outcomes == {NOT_A_GRASP, 0, 1}
+
+
+def test_moments_of_a_grip_differ_in_load_only():
+    grip = sample_grip(np.random.default_rng(3))
+    first = grip.moments[0]
+    for moment in grip.moments[1:]:
+        assert moment.offset_mm == first.offset_mm and moment.object == first.object
+        assert moment.shear_mm != first.shear_mm and moment.twist_deg != first.twist_deg
+
+
+def test_motion_is_that_of_a_rigid_turn_about_the_contact():
+    contact = ContactState(5.0, (0.3, -0.1), 90.0, (2.0, 1.0))
+    # The image centre lies at (-2, -1) from the contact; a clockwise quarter turn takes it to (1, -2).
+    assert motion_values(contact) == pytest.approx((0.3 + 3.0, -0.1 - 1.0, 90.0))
+    assert contact_values(contact) == (5.0, 0.3, -0.1, 90.0)

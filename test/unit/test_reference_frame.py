@@ -1,0 +1,164 @@
+"""The no-contact reference and the contact flag."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from visuotactile_ros.errors import SensorError
+from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.recorded_images import read_image
+from visuotactile_ros.sensors.reference_frame import ReferenceFrame, mean_difference, robust_mean
+
+HEIGHT, WIDTH = 48, 64
+
+
+def gel(seed, press=0.0, level=100.0, shape=(HEIGHT, WIDTH, 3)):
+    """A noisy even gel; `press` grey levels are added in a patch of one sixteenth of the image."""
+    image = np.random.default_rng(seed).normal(level, 1.5, shape)
+    image[:shape[0] // 4, :shape[1] // 4] += press
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def reference_frame(frames=8):
+    return ReferenceFrame('left', frames, 0.5, 0.5, 0.3)
+
+
+def with_reference():
+    reference = reference_frame()
+    for seed in range(8):
+        reference.update(gel(seed))
+    return reference
+
+
+def test_reference_is_there_after_its_frames_and_not_before():
+    reference = reference_frame(frames=8)
+    for seed in range(7):
+        reference.update(gel(seed))
+        assert reference.image_hwc is None and reference.is_collecting and not reference.in_contact
+    reference.update(gel(7))
+    assert reference.image_hwc.shape == (HEIGHT, WIDTH, 3) and reference.image_hwc.dtype == np.uint8
+    assert not reference.is_collecting
+    assert np.abs(reference.image_hwc.astype(float) - 100.0).mean() < 1.0
+
+
+def test_contact_begins_above_one_level_and_ends_below_a_lower_one():
+    reference = with_reference()
+    # A patch of one sixteenth that is p levels brighter differs by p / 16 in the mean; on at 0.5, off at 0.3.
+    answers = []
+    for press in (0.0, 6.4, 11.2, 6.4, 3.2, 6.4):
+        reference.update(gel(100, press))
+        answers.append(reference.in_contact)
+    assert answers == [False, False, True, True, False, False]
+
+
+def test_noise_alone_is_far_from_contact():
+    reference = with_reference()
+    reference.update(gel(100))
+    assert reference.difference_level < 0.3
+
+
+def test_frames_that_differ_give_no_reference_and_collecting_begins_anew():
+    reference = reference_frame(frames=4)
+    with pytest.raises(SensorError, match='left: the frames of the reference differ by .* Keep the gel free and still'):
+        for seed, press in enumerate((0.0, 0.0, 40.0, 80.0)):
+            reference.update(gel(seed, press))
+    assert reference.image_hwc is None and reference.is_collecting
+    for seed in range(4):
+        reference.update(gel(seed))
+    assert reference.image_hwc is not None
+
+
+def test_new_reference_is_refused_while_touched_and_the_old_one_holds():
+    reference = with_reference()
+    old = reference.image_hwc
+    reference.update(gel(100, 40.0))
+    with pytest.raises(SensorError, match='left is touched: 2.5 grey levels'):
+        reference.request()
+    assert reference.image_hwc is old and not reference.is_collecting
+
+
+def test_requested_reference_replaces_the_old_one_only_when_complete():
+    reference = with_reference()
+    old = reference.image_hwc
+    reference.request()
+    for seed in range(7):
+        reference.update(gel(seed, level=100.2))
+        assert reference.image_hwc is old
+    reference.update(gel(7, level=100.2))
+    assert reference.image_hwc is not old
+
+
+def test_failed_request_keeps_the_old_reference():
+    reference = with_reference()
+    old = reference.image_hwc
+    reference.request()
+    with pytest.raises(SensorError, match='differ by'):
+        for seed in range(8):
+            reference.update(gel(seed, 50.0 * (seed % 2)))
+    assert reference.image_hwc is old
+
+
+def test_frames_of_another_size_are_refused_and_a_new_reference_begins():
+    reference = with_reference()
+    with pytest.raises(SensorError, match='changed its frames'):
+        reference.update(gel(0, shape=(24, 32, 3)))
+    for seed in range(8):
+        reference.update(gel(seed, shape=(24, 32, 3)))
+    assert reference.image_hwc.shape == (24, 32, 3)
+
+
+@given(arrays.arrays(np.uint8, (9, 4, 5, 3)))
+def test_two_wild_frames_of_nine_do_not_move_the_reference(images):
+    images[:, :] = images[0]
+    images[3], images[7] = 0, 255
+    np.testing.assert_array_equal(robust_mean(list(images)), images[0])
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(3, 9), st.just(4), st.just(4), st.just(3))))
+def test_reference_lies_between_darkest_and_brightest(images):
+    reference = robust_mean(list(images))
+    assert (images.min(axis=0) <= reference).all() and (reference <= images.max(axis=0)).all()
+
+
+@given(arrays.arrays(np.uint8, (16, 24, 3)), arrays.arrays(np.uint8, (16, 24, 3)))
+def test_difference_is_a_symmetric_distance(first, second):
+    assert mean_difference(first, first) == 0.0
+    assert mean_difference(first, second) == mean_difference(second, first)
+    assert 0.0 <= mean_difference(first, second) <= 255.0
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_difference_of_even_images_is_that_of_their_levels(first, second):
+    shape = (16, 24, 3)
+    assert mean_difference(np.full(shape, first, np.uint8), np.full(shape, second, np.uint8)) == abs(first - second)
+
+
+REAL_FRAMES = Path(__file__).parents[1] / 'data' / 'real_frames'
+
+
+def real_frame(path):
+    """A real gel image at the published size."""
+    return ImageGeometry(0.0, 0, False, 320, 240).apply(read_image(path))
+
+
+@pytest.mark.parametrize('sensor', ['gelsight', 'gelsight_mini'])
+def test_every_real_ball_press_is_contact_with_the_default_levels(sensor):
+    settings = SensorParameters()
+    presses = sorted(REAL_FRAMES.glob(f'{sensor}_[0-9][0-9].jpg'))
+    assert len(presses) >= 10
+    background = real_frame(REAL_FRAMES / f'{sensor}_background.jpg')
+    reference = ReferenceFrame(sensor, settings.reference_frames, settings.reference_disagreement_level,
+                               settings.contact_on_level, settings.contact_off_level)
+    for _ in range(settings.reference_frames):
+        reference.update(background)
+    assert not reference.in_contact
+    for press in presses:
+        reference.update(background)
+        assert not reference.in_contact
+        reference.update(real_frame(press))
+        assert reference.in_contact, f'{press.name} differs by {reference.difference_level}'

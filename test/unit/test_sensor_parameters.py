@@ -1,0 +1,66 @@
+"""Settings of a sensor: what is refused, and that every shipped preset can be used."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.parameters.definition import build_parameters, load_parameter_yaml
+from visuotactile_ros.parameters.sensor import SENSOR_KINDS, SensorParameters
+from visuotactile_ros.sensors.sources import recorded_or_device_source
+from visuotactile_ros.simulation.sensor_profiles import SENSOR_PROFILES
+
+CONFIG_FOLDER = Path(__file__).parents[2] / 'config'
+
+
+@pytest.mark.parametrize('kind', SENSOR_KINDS)
+def test_preset_builds_a_device_of_its_kind(kind):
+    path = CONFIG_FOLDER / f'{kind}.yaml'
+    values = load_parameter_yaml(path)
+    parameters = build_parameters(SensorParameters, {**values, 'source': 'device'}, str(path))
+    assert parameters.kind == kind
+    assert recorded_or_device_source(parameters).sensor.kind == kind
+    assert parameters.has_gel == (kind != 'wrist_camera')
+
+
+def test_preset_of_a_device_with_markers_is_that_of_the_device():
+    plain, dotted = (load_parameter_yaml(CONFIG_FOLDER / f'{kind}.yaml')
+                     for kind in ('gelsight_mini', 'gelsight_mini_markers'))
+    assert dotted == {**plain, 'kind': 'gelsight_mini_markers'}
+
+
+@pytest.mark.parametrize('kind', SENSOR_KINDS)
+def test_preset_says_only_what_differs_from_the_defaults(kind):
+    values, defaults = load_parameter_yaml(CONFIG_FOLDER / f'{kind}.yaml'), asdict(SensorParameters())
+    assert [name for name, value in values.items() if defaults[name] == value] == []
+
+
+def test_every_simulated_kind_is_a_kind():
+    assert set(SENSOR_PROFILES) | {'wrist_camera'} == set(SENSOR_KINDS)
+
+
+@pytest.mark.parametrize(('values', 'text'), [
+    ({'kind': 'gelsight_mni'}, 'Choose one of'),
+    ({'source': 'video'}, 'Choose one of'),
+    ({'sensor_name': 'left/gel'}, 'cannot be part of a topic'),
+    ({'sensor_name': ''}, 'cannot be part of a topic'),
+    ({'source': 'replay'}, 'replay_path is empty'),
+    ({'source': 'device', 'device_path': ''}, 'device_path is empty'),
+    ({'contact_on_level': 0.2}, 'contact_off_level 0.3 is above'),
+    ({'border_fraction': 0.5}, 'between 0.0 and 0.45'),
+    ({'rate_hz': float('nan')}, 'not finite'),
+    ({'rate_hz': 0.0}, 'between 1.0'),
+    ({'capture_fourcc': 'MJPEG'}, 'not four characters'),
+    ({'width_px': 320.0}, 'not a int'),
+])
+def test_bad_setting_is_refused_with_its_name(values, text):
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        SensorParameters(**values)
+    assert next(iter(values)) in str(caught.value) or next(iter(values)) == 'source'
+    assert '\n' not in str(caught.value)
+
+
+def test_unknown_setting_names_the_nearest():
+    with pytest.raises(ConfigurationError, match="Did you mean 'rate_hz'"):
+        build_parameters(SensorParameters, {'rate': 30.0}, 'left.yaml')

@@ -1,0 +1,74 @@
+"""Evaluate a checkpoint on every split: `python -m training.evaluate --checkpoint training/output/tlv_core_tiny`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from training.checkpoint import load_checkpoint, load_state
+from training.datasets.rendered import CLASS_NAMES, RenderedTriplets, render_data
+from training.networks.tlv_core import TlvCore
+from training.objectives.tlv_core import TlvCoreObjective
+from training.pretrain import VOCABULARY_FILE, tlv_core_shape
+from training.recipe import TlvCoreRecipe
+from training.tokenizer import Tokenizer
+from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.parameters.definition import build_parameters
+
+EVALUATED_SPLITS = ('validation', 'held_out', 'unseen_sensor')
+
+
+def evaluate(checkpoint: Path) -> dict[str, dict[str, float]]:
+    """Compute the metrics of a checkpoint.
+
+    Args:
+        checkpoint: Folder written by `training.pretrain`.
+
+    Returns:
+        Metric values by split and name.
+    """
+    recipe = build_parameters(TlvCoreRecipe, load_state(checkpoint)['recipe'], str(checkpoint))
+    tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size,
+                                   {name: len(names) for name, names in CLASS_NAMES.items()}))
+    load_checkpoint(checkpoint, model)
+    model.eval()
+    torch.set_num_threads(recipe.threads)
+    data, results = render_data(recipe), {}
+    for split in EVALUATED_SPLITS:
+        samples = RenderedTriplets(data.split(split), tokenizer, recipe.context_length)
+        if split == 'unseen_sensor':
+            samples.labels['sensor_id'].fill_(model.shape.sensors)
+        with torch.no_grad():
+            results[split] = TlvCoreObjective(model, recipe, samples).validate()
+    return results
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog='python -m training.evaluate', description=__doc__)
+    parser.add_argument('--checkpoint', type=Path, required=True)
+    parser.add_argument('--output', type=Path, help='JSON file to write besides the table')
+    arguments = parser.parse_args()
+    try:
+        results = evaluate(arguments.checkpoint)
+    except VisuotactileError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.output is not None:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps({'simulated': True, 'splits': results}, indent=1) + '\n')
+    names = sorted({name for metrics in results.values() for name in metrics})
+    print(f'{"simulated frames":34} ' + ' '.join(f'{split:>14}' for split in results))
+    for name in names:
+        print(f'{name:34} ' + ' '.join(f'{metrics[name]:14.4g}' if name in metrics else f'{"-":>14}'
+                                      for metrics in results.values()))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

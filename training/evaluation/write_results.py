@@ -1,0 +1,111 @@
+"""Write docs/results/README.md from the JSON files beside it, so that no number stands there without its file.
+
+Run `python -m training.evaluation.write_results`, or `make results`, after a benchmark has written its JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS_FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'results'
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page; with `--check`, only say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--check', action='store_true', help='write nothing; fail when the page is not up to date')
+    check = parser.parse_args(arguments).check
+    page, text = RESULTS_FOLDER / 'README.md', render_page(RESULTS_FOLDER)
+    if check:
+        if not page.is_file() or page.read_text() != text:
+            print(f'{page} differs from the JSON beside it. Run make results.')
+            return 1
+        return 0
+    page.write_text(text)
+    print(f'wrote {page}')
+    return 0
+
+
+def render_page(folder: Path) -> str:
+    """Return the Markdown page for every known JSON file in `folder`."""
+    parts = ['# Results', '',
+             'Generated from the JSON files beside this page by `make results`. Everything here is **simulated**: '
+             'simulated grams and rendered frames, never to be set beside measured ones.', '']
+    for file_name, title, command, render in SECTIONS:
+        parts += [f'## {title}', '']
+        path = folder / file_name
+        if not path.is_file():
+            parts += ['Not run yet.', '']
+            continue
+        parts += [f'`{command}` wrote [{file_name}]({file_name}).', '', *render(json.loads(path.read_text())), '']
+    return '\n'.join(parts)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Return a Markdown table; numbers are written with three significant digits."""
+    lines = [f'| {" | ".join(header)} |', f'|{"---|" * len(header)}']
+    return lines + [f'| {" | ".join(_cell(value) for value in row)} |' for row in rows]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
+    if isinstance(value, (list, tuple)):
+        return ' … '.join(_cell(item) for item in value)
+    return str(value)
+
+
+def _pour_benchmark(result: dict) -> list[str]:
+    keys = ('mean_abs_error_g', 'ci95_g', 'p95_abs_error_g', 'limit_violations', 'completed', 'n')
+    return table(('controller', 'mean abs. error / g', '95 % interval / g', '95th percentile / g', 'limit violations',
+                  'completed', 'pours'),
+                 ([name, *(values[key] for key in keys)] for name, values in result['controllers'].items()))
+
+
+def _realtime(result: dict) -> list[str]:
+    latency = result['stamp_to_published_ms']
+    rows = [[f'{name} / Hz', value] for name, value in result['streams_hz'].items()]
+    rows += [['policy / Hz', result['policy_hz']], ['missed deadlines', result['missed_deadlines']]]
+    rows += [[f'stamp to published, {name} / ms', latency[name]] for name in ('p50', 'p95', 'p99')]
+    rows += [[f'CPU of {name} / % of one core', value] for name, value in result['cpu_percent'].items()]
+    return table(('quantity', 'value'), rows)
+
+
+def _probe(result: dict) -> list[str]:
+    rows = []
+    for encoder, splits in result['encoders'].items():
+        scores = {(split, task): score for split, tasks in splits.items() if split != 'sensor_identity'
+                  for task, score in tasks.items()}
+        scores['held_out_objects', 'sensor identity (lower is better)'] = splits['sensor_identity']
+        rows += [[encoder, *where, score['balanced_accuracy'], score['ci95'], score['chance']]
+                 for where, score in scores.items()]
+    return table(('encoder', 'split', 'task', 'balanced accuracy', '95 % interval', 'chance'), rows)
+
+
+def _optics(result: dict) -> list[str]:
+    return table(('quantity', 'value'), _flat(result))
+
+
+def _flat(values: dict, prefix: str = '') -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        label = f'{prefix} · {name}' if prefix else name
+        if isinstance(value, dict):
+            yield from _flat(value, label)
+        else:
+            yield label, value
+
+
+SECTIONS = (
+    ('pour_benchmark.json', 'Pouring 60 g out of 100 g of beads', 'make pour-benchmark SEEDS=1-40', _pour_benchmark),
+    ('realtime.json', 'The full graph in real time on two cores', 'make bench-realtime', _realtime),
+    ('probe.json', 'Linear probes of the default encoder', 'make bench-probe', _probe),
+    ('optics.json', 'Rendered gel images against real ball presses', 'make bench-optics', _optics),
+)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

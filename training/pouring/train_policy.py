@@ -1,0 +1,359 @@
+"""Train the pouring policy by imitation: `python -m training.pouring.train_policy --recipe <yaml>`.
+
+Records demonstrations and weighed grips once for all encoders, trains one network for each, lets the first policies
+drive further episodes that the operator labels, trains again on everything, and writes one model folder a policy.
+
+Longer than most: recording, two stages of training and export of one small network read best in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.export_tower import current_commit, onnx_bytes
+from training.pouring.demonstrations import (
+    Demonstration,
+    load_demonstrations,
+    record_demonstration,
+    save_demonstrations,
+)
+from training.pouring.policy_network import CONTACT_SCALE, MASS_SCALE_G, PouringNetwork
+from training.pouring.simulated_episode import Encode
+from training.pouring.weighed_grips import record_weighed_grip
+from training.recipe import load_recipe, recipe_as_dict
+from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.inference.encoder import TactileEncoder
+from visuotactile_ros.inference.model_card import ModelCard, TensorDescription
+from visuotactile_ros.inference.model_folder import write_model_folder
+from visuotactile_ros.parameters.definition import check_settings, setting
+from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
+from visuotactile_ros.policy.pouring_policy import PouringPolicy
+
+_LOG = logging.getLogger(__name__)
+_MOMENT_BATCH = 256
+_FIRST_GRIP_SEED = 20_000
+_TOLERANCE = {'action_probabilities': 1e-3, 'poured_mass_g': 0.02, 'next_state': 1e-3}
+
+
+@dataclass(frozen=True)
+class PouringRecipe:
+    """One imitation run."""
+
+    encoders: tuple = setting(('models/tlv_core_tiny_touch',), 'Folders of the encoders, one policy for each')
+    policies: tuple = setting(('models/pouring_policy',), 'Folders of the policies to write, in the order of encoders')
+    data: str = setting('training/output/pouring', 'Folder of the recorded demonstrations')
+    first_seed: int = setting(10000, 'Seed of the first demonstration; benchmarks use seeds below 10000', minimum=10000)
+    demonstrations: int = setting(150, 'Episodes driven by the operator', minimum=1)
+    policy_driven_episodes: int = setting(50, 'Episodes driven by the policy and labelled by the operator', minimum=0)
+    validation_share: float = setting(0.15, 'Share of the episodes held out', minimum=0.0, maximum=0.9)
+    seed: int = setting(0, 'Seed of weights and order', minimum=0)
+    weighed_grips: int = setting(800, 'Vessels felt at a few moments only', minimum=1)
+    weighing_steps: int = setting(4000, 'Optimiser steps over single moments', minimum=1)
+    acting_steps: int = setting(1500, 'Optimiser steps over whole episodes', minimum=1)
+    batch_episodes: int = setting(8, 'Episodes a step', minimum=1)
+    learning_rate: float = setting(3e-3, 'Peak learning rate', minimum=0.0)
+    weight_decay: float = setting(1e-3, 'AdamW weight decay', minimum=0.0)
+    mass_weight: float = setting(1.0, 'Weight of the poured mass', minimum=0.0)
+    action_weight: float = setting(0.3, 'Weight of the action', minimum=0.0)
+    contact_weight: float = setting(0.1, 'Weight of the contact read-out', minimum=0.0)
+
+    def __post_init__(self):
+        check_settings(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Demonstrations as tensors [episodes, T, …], padded to the longest; `known` is 1 where there is a decision."""
+
+    embeddings: Tensor
+    references: Tensor
+    context: Tensor
+    labels: Tensor
+    masses_g: Tensor
+    contacts: Tensor
+    known: Tensor
+
+    @staticmethod
+    def stack(demonstrations: Sequence[Demonstration]) -> Episodes:
+        """Pad and stack."""
+        longest = max(len(each.labels) for each in demonstrations)
+
+        def padded(name: str) -> Tensor:
+            arrays = [getattr(each, name) for each in demonstrations]
+            return torch.from_numpy(np.stack([
+                np.pad(array, [(0, longest - len(array))] + [(0, 0)] * (array.ndim - 1), mode='edge')
+                for array in arrays]))
+
+        known = torch.zeros(len(demonstrations), longest)
+        for row, each in enumerate(demonstrations):
+            known[row, :len(each.labels)] = 1.0
+        references = torch.from_numpy(np.stack([each.references for each in demonstrations]))
+        return Episodes(padded('embeddings'), references, padded('context'), padded('labels'), padded('masses_g'),
+                        padded('contacts'), known)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Single decisions as tensors [N, …], each with the references of its grip."""
+
+    embeddings: Tensor
+    references: Tensor
+    context: Tensor
+    masses_g: Tensor
+    contacts: Tensor
+
+    @staticmethod
+    def gather(demonstrations: Sequence[Demonstration]) -> Moments:
+        """Take every decision."""
+        def joined(name: str) -> Tensor:
+            return torch.from_numpy(np.concatenate([getattr(each, name) for each in demonstrations]))
+
+        references = torch.from_numpy(np.concatenate([
+            np.repeat(each.references[None], len(each.masses_g), 0) for each in demonstrations]))
+        return Moments(joined('embeddings'), references, joined('context'), joined('masses_g'), joined('contacts'))
+
+
+def train_network(demonstrations: Sequence[Demonstration], grips: Sequence[Demonstration],
+                  recipe: PouringRecipe) -> PouringNetwork:
+    """Train a network: first to weigh single moments, then to follow and act in whole episodes.
+
+    Args:
+        demonstrations: Training episodes of one encoder.
+        grips: Weighed grips of the same encoder.
+        recipe: The run.
+    """
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    network = PouringNetwork(demonstrations[0].embeddings.shape[-1])
+    network.fit_normalisation(np.concatenate([each.embeddings for each in [*demonstrations, *grips]]))
+    _train_weighing(network, Moments.gather(grips), recipe, generator)
+    _train_acting(network, Episodes.stack(demonstrations), recipe, generator)
+    return network.eval()
+
+
+def _train_weighing(network: PouringNetwork, grips: Moments, recipe: PouringRecipe,
+                    generator: torch.Generator) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.weighing_steps)
+    contact_scale = torch.tensor(CONTACT_SCALE)
+    for step in range(recipe.weighing_steps):
+        rows = torch.randint(len(grips.masses_g), (_MOMENT_BATCH,), generator=generator)
+        embeddings = grips.embeddings[rows]
+        masses_g = network.weigh_at_once(network.features(embeddings, grips.references[rows], grips.context[rows]))
+        mass = functional.smooth_l1_loss(masses_g / MASS_SCALE_G, grips.masses_g[rows] / MASS_SCALE_G, beta=0.1)
+        contact = functional.smooth_l1_loss(network.read_contact(embeddings), grips.contacts[rows] / contact_scale,
+                                            beta=0.1)
+        _take_step(recipe.mass_weight * mass + recipe.contact_weight * contact, network, optimiser, schedule)
+        if step % 500 == 0 or step == recipe.weighing_steps - 1:
+            _LOG.info('weighing, step %d: mass %.4f, contact %.4f', step, mass.item(), contact.item())
+
+
+def _train_acting(network: PouringNetwork, episodes: Episodes, recipe: PouringRecipe,
+                  generator: torch.Generator) -> None:
+    # What weighs has never seen these vessels and stays as it is: otherwise it would learn the few of them by heart,
+    # and the recurrent part would never see an honest error.
+    network.eval()
+    acting = [*network.recurrent.parameters(), *network.mass.parameters(), *network.action.parameters()]
+    optimiser = torch.optim.AdamW(acting, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.acting_steps)
+    with torch.no_grad():
+        all_features = network.features(episodes.embeddings, episodes.references[:, None], episodes.context)
+    lengths = episodes.known.sum(dim=1).long()
+    for step in range(recipe.acting_steps):
+        rows = torch.randint(len(lengths), (recipe.batch_episodes,), generator=generator)
+        length = int(lengths[rows].max())
+        known = episodes.known[rows, :length]
+        logits, masses_g = network.sequence(all_features[rows, :length], episodes.context[rows, :length])
+        mass = functional.smooth_l1_loss(masses_g / MASS_SCALE_G, episodes.masses_g[rows, :length] / MASS_SCALE_G,
+                                         reduction='none', beta=0.1)
+        action = functional.cross_entropy(logits.flatten(0, 1), episodes.labels[rows, :length].flatten(),
+                                          reduction='none').view_as(mass)
+        loss = (known * (recipe.mass_weight * mass + recipe.action_weight * action)).sum() / known.sum()
+        _take_step(loss, network, optimiser, schedule)
+        if step % 200 == 0 or step == recipe.acting_steps - 1:
+            _LOG.info('acting, step %d: mass %.4f, action %.4f', step, ((known * mass).sum() / known.sum()).item(),
+                      ((known * action).sum() / known.sum()).item())
+
+
+def _take_step(loss: Tensor, network: PouringNetwork, optimiser: torch.optim.Optimizer,
+               schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    schedule.step()
+
+
+def evaluate_network(network: PouringNetwork, demonstrations: Sequence[Demonstration]) -> dict[str, float]:
+    """Errors on episodes the network has not seen.
+
+    Returns:
+        `mass_error_g` over all decisions, `mass_error_near_target_g` where 50 to 70 g have been poured,
+        `moment_error_near_target_g` the same from single moments, `action_accuracy`, and the mean error of the contact.
+    """
+    episodes = Episodes.stack(demonstrations)
+    with torch.no_grad():
+        features = network.features(episodes.embeddings, episodes.references[:, None], episodes.context)
+        logits, masses_g = network.sequence(features, episodes.context)
+        moment_error_g = (network.weigh_at_once(features) - episodes.masses_g).abs()
+        contacts = network.read_contact(episodes.embeddings) * torch.tensor(CONTACT_SCALE)
+    known = episodes.known.bool()
+    error_g = (masses_g - episodes.masses_g).abs()
+    near = known & (episodes.masses_g > 50.0) & (episodes.masses_g < 70.0)
+    contact_error = (contacts - episodes.contacts).abs()[known].mean(dim=(0, 1))
+    return {'mass_error_g': float(error_g[known].mean()), 'mass_error_near_target_g': float(error_g[near].mean()),
+            'moment_error_near_target_g': float(moment_error_g[near].mean()),
+            'action_accuracy': float((logits.argmax(-1) == episodes.labels)[known].float().mean()),
+            'shear_error_mm': float(contact_error[:2].mean()), 'twist_error_deg': float(contact_error[2]),
+            'normal_force_error_n': float(contact_error[3])}
+
+
+def export_policy(network: PouringNetwork, folder: Path, example: Demonstration, encoder: tuple[str, str],
+                  training: Mapping) -> PouringPolicy:
+    """Write the model folder of a policy; the runtime loads it before it is moved to its place.
+
+    Args:
+        network: The trained network.
+        folder: Model folder to write.
+        example: Episode that gives the golden inputs.
+        encoder: Name and hash of the encoder.
+        training: Provenance for the card.
+    """
+    size, rows = network.embedding_size, np.linspace(0, len(example.labels) - 1, 8).astype(int)
+    generator = np.random.default_rng(0)
+    golden = {'embeddings': example.embeddings[rows], 'references': np.repeat(example.references[None], len(rows), 0),
+              'context': example.context[rows],
+              'state': generator.uniform(-0.5, 0.5, (len(rows), network.state_size)).astype(np.float32)}
+    names = ('action_probabilities', 'poured_mass_g', 'next_state')
+    with torch.no_grad():
+        outputs = network(*(torch.from_numpy(value) for value in golden.values()))
+    # The example has two episodes: a single one would be taken as the only size.
+    content = onnx_bytes(network, tuple(torch.from_numpy(value[:2]) for value in golden.values()), list(golden),
+                         list(names), 'float32')
+    task = PouringTaskParameters()
+    card = ModelCard(
+        format_version=1, name=folder.name, kind='pouring_policy', sha256='',
+        inputs=(TensorDescription('embeddings', 'float32', ('B', 2, size)),
+                TensorDescription('references', 'float32', ('B', 2, 2, size)),
+                TensorDescription('context', 'float32', ('B', 5)),
+                TensorDescription('state', 'float32', ('B', network.state_size))),
+        outputs=(TensorDescription('action_probabilities', 'float32', ('B', 3), 'probability',
+                                   _TOLERANCE['action_probabilities']),
+                 TensorDescription('poured_mass_g', 'float32', ('B', 1), 'g', _TOLERANCE['poured_mass_g']),
+                 TensorDescription('next_state', 'float32', ('B', network.state_size), '', _TOLERANCE['next_state'])),
+        licence='Apache-2.0', training=dict(training),
+        constants={'target_mass_g': task.target_mass_g, 'step_deg': task.step_deg,
+                   'policy_rate_hz': task.policy_rate_hz, 'approach_tilt_deg': task.approach_tilt_deg,
+                   'encoder_name': encoder[0], 'encoder_sha256': encoder[1]})
+    expected = {name: value.numpy() for name, value in zip(names, outputs, strict=True)}
+    write_model_folder(folder, content, card, golden, expected)
+    return PouringPolicy(folder)
+
+
+def encode_with(folder: Path | str) -> tuple[Encode, str, str]:
+    """Load an encoder: what encodes frames, its name and its hash."""
+    encoder = TactileEncoder(folder)
+    return (lambda frames: [prediction.embedding for prediction in encoder.encode(frames)],
+            encoder.card.name, encoder.card.sha256)
+
+
+def run(recipe: PouringRecipe) -> dict[str, dict]:
+    """Record, train, drive, train again and export; everything that was recorded before is used again.
+
+    Returns:
+        Metrics by policy folder.
+    """
+    started = time.monotonic()
+    loaded = {Path(folder).name: encode_with(folder) for folder in recipe.encoders}
+    encoders = {name: encode for name, (encode, _, _) in loaded.items()}
+    hashes = {name: sha256 for name, (_, _, sha256) in loaded.items()}
+    folders = dict(zip(loaded, map(Path, recipe.policies), strict=True))
+    seeds = range(recipe.first_seed, recipe.first_seed + recipe.demonstrations)
+    recorded = _record_missing(recipe, 'operator', seeds, encoders, hashes)
+    grip_seeds = range(_FIRST_GRIP_SEED, _FIRST_GRIP_SEED + recipe.weighed_grips)
+    grips = _record_missing(recipe, 'grip', grip_seeds, encoders, hashes)
+    held_out = max(1, round(recipe.validation_share * recipe.demonstrations))
+    results = {}
+    for index, name in enumerate(loaded):
+        training, validation = recorded[name][held_out:], recorded[name][:held_out]
+        network = train_network(training, grips[name], recipe)
+        metrics = {'first_round': evaluate_network(network, validation)}
+        _LOG.info('%s: %s', name, metrics)
+        if recipe.policy_driven_episodes > 0:
+            example, encoder = training[0], (name, hashes[name])
+            policy = export_policy(network, Path(recipe.data) / f'first_round_{name}', example, encoder,
+                                   {'note': 'first round', 'simulated': True})
+            first = seeds.stop + index * recipe.policy_driven_episodes
+            driven = _record_missing(recipe, 'driven', range(first, first + recipe.policy_driven_episodes),
+                                     {name: encoders[name]}, hashes, policy)[name]
+            metrics['driven_mean_abs_error_g'] = float(np.mean([
+                abs(each.final_mass_g - PouringTaskParameters().target_mass_g) for each in driven]))
+            training = [*training, *driven]
+            network = train_network(training, grips[name], recipe)
+        metrics |= evaluate_network(network, validation)
+        provenance = {'simulated': True, 'data': 'rendered by visuotactile_ros.simulation', 'paper': 'AnyTouch A.8',
+                      'recipe': recipe_as_dict(recipe), 'commit': current_commit(), 'episodes': len(training),
+                      'decisions': int(sum(len(each.labels) for each in training)),
+                      'minutes': round((time.monotonic() - started) / 60, 1), 'metrics': metrics}
+        export_policy(network, folders[name], training[0], (name, hashes[name]), provenance)
+        results[str(folders[name])] = metrics
+        _LOG.info('%s written: %s', folders[name], json.dumps(metrics))
+    return results
+
+
+def _record_missing(recipe: PouringRecipe, kind: str, seeds: range, encoders: Mapping[str, Encode],
+                    hashes: Mapping[str, str], policy: PouringPolicy | None = None) -> dict[str, list[Demonstration]]:
+    """Episodes of these seeds by encoder, from the files of earlier runs or recorded now."""
+    def path(name: str, seed: int) -> Path:
+        return Path(recipe.data) / f'{name}_{hashes[name][:8]}' / f'{kind}_{seed}.npz'
+
+    started = time.monotonic()
+    recorded = {name: [] for name in encoders}
+    for number, seed in enumerate(seeds):
+        if not all(path(name, seed).exists() for name in encoders):
+            if kind == 'grip':
+                demonstrations = record_weighed_grip(seed, encoders)
+            else:
+                driver = None if policy is None else lambda: (next(iter(encoders)), policy)
+                demonstrations, _ = record_demonstration(seed, encoders, driver)
+            for name, demonstration in demonstrations.items():
+                save_demonstrations(path(name, seed), [demonstration])
+            if number % 10 == 0:
+                _LOG.info('%s %d of %d, %.0f s', kind, number + 1, len(seeds), time.monotonic() - started)
+        for name in encoders:
+            recorded[name].extend(load_demonstrations(path(name, seed)))
+    return recorded
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog='train_policy', description=__doc__.splitlines()[0])
+    parser.add_argument('--recipe', type=Path, default=Path('training/recipes/pouring_policy.yaml'))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        results = run(load_recipe(arguments.recipe, PouringRecipe))
+    except VisuotactileError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(results, indent=2))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

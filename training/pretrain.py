@@ -1,0 +1,82 @@
+"""Train a recipe: `python -m training.pretrain --recipe training/recipes/tlv_core_tiny.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from training.datasets.rendered import RenderedTriplets, render_data
+from training.networks.tlv_core import TlvCore, TlvCoreShape
+from training.objectives.tlv_core import TlvCoreObjective
+from training.recipe import TlvCoreRecipe, load_recipe
+from training.tokenizer import Tokenizer
+from training.trainer import Trainer
+from visuotactile_ros.errors import VisuotactileError
+
+VOCABULARY_FILE = 'vocabulary.json'
+
+
+def tlv_core_shape(recipe: TlvCoreRecipe, vocabulary_size: int, classes: dict[str, int]) -> TlvCoreShape:
+    """Give the shape of a recipe's network.
+
+    Args:
+        recipe: The recipe.
+        vocabulary_size: Ids of the vocabulary that was learned; at most the recipe's.
+        classes: Number of classes of every head.
+    """
+    return TlvCoreShape(
+        image_size_px=recipe.image_size_px, patch_size_px=recipe.patch_size_px, width=recipe.width,
+        heads=recipe.heads, image_depth=recipe.image_depth, text_depth=recipe.text_depth,
+        adapter_rank=recipe.adapter_rank, embedding_size=recipe.embedding_size, vocabulary_size=vocabulary_size,
+        context_length=recipe.context_length, sensors=len(recipe.sensor_kinds), classes=classes)
+
+
+def pretrain(recipe: TlvCoreRecipe, output: Path, resume: bool = False) -> dict[str, float]:
+    """Render the data if it is not there yet, train, and leave log, vocabulary and checkpoint in `output`.
+
+    Returns:
+        The last validation metrics.
+    """
+    data = render_data(recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    if resume:
+        tokenizer = Tokenizer.load(output / VOCABULARY_FILE)
+    else:
+        tokenizer = Tokenizer.train(data.captions('train'), recipe.vocabulary_size)
+        tokenizer.save(output / VOCABULARY_FILE)
+    train = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
+    validation = RenderedTriplets(data.split('validation'), tokenizer, recipe.context_length)
+    torch.manual_seed(recipe.seed)
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size, train.classes))
+    return Trainer(TlvCoreObjective(model, recipe, validation), train, recipe, output, resume).run()
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog='python -m training.pretrain', description=__doc__)
+    parser.add_argument('--recipe', type=Path, required=True)
+    parser.add_argument('--output', type=Path, help='default: training/output/<recipe>')
+    parser.add_argument('--resume', action='store_true', help='continue from the checkpoint in the output folder')
+    arguments = parser.parse_args()
+    output = arguments.output or Path('training/output') / arguments.recipe.stem
+    start = time.monotonic()
+    try:
+        metrics = pretrain(load_recipe(arguments.recipe, TlvCoreRecipe), output, arguments.resume)
+    except VisuotactileError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'Stopped. Continue with --resume; the last checkpoint is in {output}.', file=sys.stderr)
+        return 130
+    for name, value in metrics.items():
+        print(f'{name:32} {value:.4g}')
+    print(f'{(time.monotonic() - start) / 60:.1f} minutes; checkpoint in {output}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

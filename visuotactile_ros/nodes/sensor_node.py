@@ -1,0 +1,238 @@
+"""sensor: one tactile sensor or camera, real, replayed or simulated, as ROS topics."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from visuotactile_ros.errors import SensorError
+from visuotactile_ros.frame import Frame
+from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.ros_interface.diagnostics import ERROR, OK, WARN, Health, RecentEvents
+from visuotactile_ros.ros_interface.managed_node import ManagedNode
+from visuotactile_ros.ros_interface.messages import image_message
+from visuotactile_ros.ros_interface.node_main import run_node
+from visuotactile_ros.ros_interface.qos import STREAM_PUBLISHER
+from visuotactile_ros.sensors.frame_grabber import FIRST_REOPEN_PAUSE_S, LONGEST_REOPEN_PAUSE_S, FrameGrabber
+from visuotactile_ros.sensors.reference_frame import ReferenceFrame
+from visuotactile_ros.simulation.simulated_sensor import source_for
+
+PARAMETER_GROUPS = (('', SensorParameters),)
+FAULT_AFTER_PERIODS = 2
+LOG_PERIOD_S = 5.0
+JOIN_TIMEOUT_S = 10.0
+
+
+class SensorNode(ManagedNode):
+    """Publishes every frame once, as soon as it is there, and nothing in its place when it is not.
+
+    Topics (relative to the namespace, `/tactile/left` in the shipped graphs): `image_raw` (sensor_msgs/Image rgb8,
+    stamped at the grab) and, with a gel, `contact` (std_msgs/Bool). Service `~/capture_reference` (std_srvs/Trigger):
+    take the no-contact reference anew; it is also taken at the start.
+    """
+
+    def __init__(self, **node_arguments):
+        super().__init__('sensor', PARAMETER_GROUPS, **node_arguments)
+        self._entities = []
+        self._grabber: FrameGrabber | None = None
+        self._worker: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._reference_lock = threading.Lock()
+        self._reference: ReferenceFrame | None = None
+        self._reference_waiters: list[Future] = []
+        self._fault = self._late = ''
+
+    def configure(self) -> None:
+        """Build the source; the device is opened when the node becomes active."""
+        self._settings: SensorParameters = self.parameters[SensorParameters]
+        settings = self._settings
+        self._source = source_for(settings)
+        self._grabber = FrameGrabber(self._source, settings)
+        self._published = RecentEvents()
+        self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
+        if settings.has_gel:
+            self._contact_publisher = self.create_publisher(Bool, 'contact', STREAM_PUBLISHER)
+            # A service that awaits holds its group until it has answered.
+            self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
+                                                          callback_group=ReentrantCallbackGroup())
+
+    def cleanup(self) -> None:
+        """Forget source and topics."""
+        if self._grabber is None:
+            return
+        self._grabber = None
+        self.destroy_publisher(self._image_publisher)
+        if self._settings.has_gel:
+            self.destroy_publisher(self._contact_publisher)
+            self.destroy_service(self._reference_service)
+
+    def activate(self) -> None:
+        """Open the source and publish.
+
+        Raises:
+            SensorError: A replay has nothing to play. A device that is absent is no such error: it may be plugged in.
+        """
+        settings = self._settings
+        if settings.source == 'replay':
+            self._grabber.start()
+        self._reference = ReferenceFrame(
+            settings.sensor_name, settings.reference_frames, settings.reference_disagreement_level,
+            settings.contact_on_level, settings.contact_off_level) if settings.has_gel else None
+        self._fault = self._late = ''
+        self._stopping.clear()
+        self._worker = self.start_worker(self._publish_frames, 'publish frames')
+
+    def deactivate(self) -> None:
+        """Stop to publish and close the source."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.join(JOIN_TIMEOUT_S)
+            self._worker = None
+        self._answer_waiters('the node was stopped')
+        if self._grabber is not None:
+            try:
+                self._grabber.stop()
+            except SensorError as error:
+                self.get_logger().error(str(error))
+
+    def hardware_id(self) -> str:
+        """Serial number of the device."""
+        return self.parameters[SensorParameters].serial
+
+    def health(self) -> Health:
+        """Rate and age of the frames, contact, and the fault of the moment."""
+        statistics = self._grabber.statistics()
+        values = {'source': self._settings.source, 'published_hz': self._published.rate_hz(),
+                  'grabbed_hz': statistics.rate_hz, 'frame_age_ms': statistics.frame_age_ms,
+                  'grabbed_frames': statistics.grabbed_frames, 'dropped_frames': statistics.dropped_frames,
+                  'failed_grabs': statistics.failed_grabs, 'reopened': statistics.reopened}
+        if self._reference is not None:
+            values['difference_level'] = self._reference.difference_level
+            values['in_contact'] = self._reference.in_contact
+        if self._fault != '':
+            return Health(ERROR, self._fault, values)
+        if self._late != '':
+            return Health(WARN, self._late, values)
+        if self._reference is not None and self._reference.image_hwc is None:
+            return Health(WARN, 'no reference yet, so contact is not known', values)
+        return Health(OK, 'publishing', values)
+
+    def _publish_frames(self) -> None:
+        if not self._open_source():
+            return
+        sequence = -1
+        opened_s, dead_after_s = time.monotonic(), self._settings.dead_after_periods * self._source.nominal_period_s
+        wait_s = FAULT_AFTER_PERIODS * self._source.nominal_period_s
+        while not self._stopping.is_set():
+            frame = self._grabber.wait_for_newer(sequence, wait_s)
+            if frame is None:
+                statistics = self._grabber.statistics()
+                if statistics.ended:
+                    self.get_logger().info(f'The replay of {self._settings.replay_path} has ended.')
+                    self.finished.set()
+                    return
+                is_starting = statistics.grabbed_frames == 0 and time.monotonic() - opened_s < dead_after_s
+                if statistics.fault and not is_starting:
+                    self._set_fault(statistics.fault)
+                else:
+                    self._set_late(f'no frame for more than {wait_s * 1000:.0f} ms')
+                continue
+            sequence = frame.sequence
+            age_ms = (time.time_ns() - frame.stamp_ns) / 1e6
+            if age_ms > self._settings.max_frame_age_ms:
+                self._set_late(f'a frame was {age_ms:.0f} ms old when it could be published')
+                continue
+            self._image_publisher.publish(image_message(frame, self._settings.frame_id or self._settings.sensor_name))
+            self._published.add()
+            self._set_late('')
+            self._set_fault('')
+            if self._reference is not None:
+                self._update_contact(frame)
+
+    def _open_source(self) -> bool:
+        """Open the source, trying again until it is there; False when the node stops first."""
+        pause_s = FIRST_REOPEN_PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                self._grabber.start()
+                return True
+            except SensorError as error:
+                self._set_fault(str(error))
+            self._stopping.wait(pause_s)
+            pause_s = min(2.0 * pause_s, LONGEST_REOPEN_PAUSE_S)
+        return False
+
+    def _set_late(self, text: str) -> None:
+        """Report a gap in the frames at once; a busy machine makes short ones, which are not worth a log line."""
+        changed = (text == '') != (self._late == '')
+        self._late = text
+        if changed:
+            self.publish_diagnostics()
+
+    def _set_fault(self, fault: str) -> None:
+        changed = (fault == '') != (self._fault == '')
+        self._fault = fault
+        if fault != '':
+            self._answer_waiters(fault)
+            self.get_logger().error(fault, throttle_duration_sec=LOG_PERIOD_S)
+        elif changed:
+            self.get_logger().info(f'{self._settings.sensor_name} gives frames again.')
+        if changed:
+            self.publish_diagnostics()
+
+    def _update_contact(self, frame: Frame) -> None:
+        problem = ''
+        with self._reference_lock:
+            was_collecting = self._reference.is_collecting
+            try:
+                self._reference.update(frame.image_hwc)
+            except SensorError as error:
+                problem = str(error)
+            finished = was_collecting and not self._reference.is_collecting
+            in_contact = self._reference.in_contact if self._reference.image_hwc is not None else None
+        if finished or problem:
+            self._answer_waiters(problem)
+        if problem:
+            self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+        if in_contact is not None:
+            self._contact_publisher.publish(Bool(data=in_contact))
+
+    def _answer_waiters(self, problem: str) -> None:
+        with self._reference_lock:
+            waiters, self._reference_waiters = self._reference_waiters, []
+        for waiter in waiters:
+            waiter.set_result(problem)
+
+    async def _capture_reference(self, _request, response):
+        """Answer once the reference is there; frames go on being published meanwhile."""
+        waiter = Future(executor=self.executor)
+        try:
+            if self.state_label != 'active' or self._fault != '':
+                raise SensorError(f'{self._settings.sensor_name} gives no frames: {self._fault or self.state_label}',
+                                  'Mend that first')
+            with self._reference_lock:
+                self._reference.request()
+                self._reference_waiters.append(waiter)
+        except SensorError as error:
+            response.success, response.message = False, str(error)
+            return response
+        problem = await waiter
+        response.success = problem == ''
+        response.message = problem or f'The reference of {self._settings.sensor_name} is taken.'
+        return response
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sensor node."""
+    return run_node(SensorNode, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

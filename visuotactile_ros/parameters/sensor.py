@@ -1,0 +1,103 @@
+"""Settings of one sensor: where its frames come from, their shape, and when they are no longer believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.parameters.definition import check_settings, setting
+
+SENSOR_KINDS = ('gelsight_mini', 'gelsight_mini_markers', 'digit', 'vitactip', 'gelsight', 'wrist_camera')
+SENSOR_SOURCES = ('simulated', 'replay', 'device')
+
+
+@dataclass(frozen=True)
+class SensorParameters:
+    """Settings of the `sensor` node; a device kind's own values stand in config/<kind>.yaml.
+
+    Raises:
+        ConfigurationError: A setting is outside its definition, or two settings contradict each other.
+    """
+
+    sensor_name: str = setting('left', 'Role on the robot and name of its topics: left, right, wrist_camera')
+    kind: str = setting('gelsight_mini', 'Device kind, as the encoder knows it', choices=SENSOR_KINDS)
+    serial: str = setting('', 'Serial number carried by every frame; empty where there is none')
+    source: str = setting('simulated', 'Where frames come from', choices=SENSOR_SOURCES)
+    frame_id: str = setting('', 'Frame of the image header; empty takes the name of the sensor')
+
+    rate_hz: float = setting(30.0, 'Frames per second of a simulated or replayed source', unit='Hz', minimum=1.0,
+                             maximum=240.0)
+    width_px: int = setting(320, 'Width of the published image', unit='px', minimum=16, maximum=4096)
+    height_px: int = setting(240, 'Height of the published image', unit='px', minimum=16, maximum=4096)
+    border_fraction: float = setting(
+        0.0, 'Part of the width and of the height cut off at each border of a device frame',
+        minimum=0.0, maximum=0.45)
+    rotate_quarter_turns: int = setting(
+        0, 'Quarter turns clockwise applied to a device frame', minimum=0, maximum=3)
+    mirror: bool = setting(False, 'Mirror a device frame left to right, after the rotation')
+
+    device_path: str = setting('/dev/video0', 'V4L2 device; prefer a path under /dev/v4l/by-id')
+    capture_rate_hz: float = setting(30.0, 'Frames per second asked of the device', unit='Hz', minimum=1.0,
+                                     maximum=240.0)
+    capture_width_px: int = setting(640, 'Width asked of the device', unit='px', minimum=16, maximum=8192)
+    capture_height_px: int = setting(480, 'Height asked of the device', unit='px', minimum=16, maximum=8192)
+    capture_fourcc: str = setting('', 'Pixel format asked of the device, four characters; empty leaves it alone')
+    camera_controls: str = setting(
+        '', "Controls locked on the device as 'NAME=value, NAME=value'; NAME is an OpenCV property without CAP_PROP_")
+    warm_up_frames: int = setting(5, 'Frames thrown away after opening a device', minimum=0, maximum=1000)
+
+    replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')
+    replay_topic: str = setting('', 'Image topic of a bag; empty takes the only one')
+    replay_loop: bool = setting(False, 'Start again at the end of a replay')
+
+    world_address: str = setting('127.0.0.1', 'Loopback address of the simulated world')
+    world_link_port: int = setting(9750, 'TCP port of the simulated world', minimum=1, maximum=65535)
+    phase_fraction: float = setting(
+        0.0, 'Part of a period by which a simulated sensor is late, so that sensors do not all work at once',
+        minimum=0.0, maximum=1.0)
+    simulation_seed: int = setting(0, 'Seed of the noise of a simulated sensor', minimum=0, maximum=2**31 - 1)
+
+    max_frame_age_ms: float = setting(
+        200.0, 'A frame older than this is refused', unit='ms', minimum=1.0, maximum=10000.0)
+    dead_after_periods: int = setting(
+        10, 'Periods without a frame after which a source counts as dead and is opened again', minimum=2, maximum=1000)
+    frozen_after_frames: int = setting(
+        15, 'Identical frames in a row after which a source counts as frozen', minimum=2, maximum=10000)
+    black_below_level: float = setting(
+        5.0, 'Mean grey level below which a frame is black', unit='grey levels', minimum=0.0, maximum=255.0)
+    black_after_frames: int = setting(
+        5, 'Black frames in a row after which a source counts as black', minimum=1, maximum=10000)
+
+    has_gel: bool = setting(True, 'Whether contact is sensed; false for a camera that looks at the scene')
+    reference_frames: int = setting(
+        15, 'Frames averaged into the no-contact reference', minimum=3, maximum=200)
+    # Ball presses on a real GelSight Mini measure 0.9 to 1.7, on a GelSight 2.8 to 5.6; pixel noise of 1.5 levels
+    # measures 0.01. (Measured on the real frames of test/data; Source: Taxim calibration sets, MIT.)
+    reference_disagreement_level: float = setting(
+        0.5, 'Largest mean difference of a frame from its reference while that is taken', unit='grey levels',
+        minimum=0.0, maximum=255.0)
+    contact_on_level: float = setting(
+        0.5, 'Mean difference from the reference above which there is contact', unit='grey levels',
+        minimum=0.0, maximum=255.0)
+    contact_off_level: float = setting(
+        0.3, 'Mean difference from the reference below which contact ends', unit='grey levels',
+        minimum=0.0, maximum=255.0)
+
+    def __post_init__(self):
+        check_settings(self)
+        if not self.sensor_name.isidentifier():
+            raise ConfigurationError(f'sensor_name is {self.sensor_name!r}, which cannot be part of a topic',
+                                     'Use letters, digits and underscores, as in left')
+        if self.contact_off_level > self.contact_on_level:
+            raise ConfigurationError(
+                f'contact_off_level {self.contact_off_level} is above contact_on_level {self.contact_on_level}',
+                'Let contact end at a lower level than it begins')
+        if len(self.capture_fourcc) not in (0, 4):
+            raise ConfigurationError(f'capture_fourcc is {self.capture_fourcc!r}, not four characters',
+                                     'Write for example MJPG')
+        if self.source == 'replay' and not self.replay_path:
+            raise ConfigurationError('source is replay but replay_path is empty',
+                                     'Set replay_path to an image folder, a video file or a bag')
+        if self.source == 'device' and not self.device_path:
+            raise ConfigurationError('source is device but device_path is empty',
+                                     'Set device_path, for example to a path under /dev/v4l/by-id')

@@ -1,0 +1,55 @@
+"""TorqueWeightController: pours by the weight that the wrist joint feels; no learning and no touch, for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from visuotactile_ros.policy.observation import PouringObservation
+from visuotactile_ros.policy.pouring_policy import ACTIONS, LONGEST_PAUSE, GripReference, PouringDecision
+
+GRAVITY_M_S2 = 9.81
+_READINGS = 20
+_SMOOTHING = 0.2
+_SLOW_ZONE_G = 8.0
+_SLOW_PAUSE = 2
+_STOP_EARLY_G = 0.3
+
+
+class TorqueWeightController:
+    """Compares the torque of the payload with that of the full vessel, both divided by their lever.
+
+    A decision averages 20 readings (100 Hz over its period) and smooths over about a second.
+
+    Args:
+        read_torque_nm: Estimated torque of the wrist joint that carries the vessel, newton metres.
+        lever_m: Horizontal distance of the vessel from that joint's axis at a tilt in degrees, metres.
+        target_mass_g: Mass to pour, grams.
+    """
+
+    def __init__(self, read_torque_nm: Callable[[], float], lever_m: Callable[[float], float], target_mass_g: float):
+        self._read_torque_nm, self._lever_m, self._target_mass_g = read_torque_nm, lever_m, target_mass_g
+        self._full_n = self._smoothed_g = 0.0
+        self._since_pour = LONGEST_PAUSE
+
+    def reset(self, reference: GripReference) -> None:
+        """Weigh the full vessel."""
+        self._full_n, self._smoothed_g, self._since_pour = self._weigh_n(reference.tilted_deg), 0.0, LONGEST_PAUSE
+
+    def decide(self, observation: PouringObservation) -> PouringDecision:
+        """Weigh what is left and choose as the scripted operator does."""
+        poured_g = (self._full_n - self._weigh_n(observation.tilt_deg)) / GRAVITY_M_S2 * 1e3
+        self._smoothed_g += _SMOOTHING * (poured_g - self._smoothed_g)
+        missing_g = self._target_mass_g - self._smoothed_g
+        if missing_g <= _STOP_EARLY_G:
+            action = 'retract'
+        elif missing_g < _SLOW_ZONE_G and self._since_pour < _SLOW_PAUSE:
+            action = 'wait'
+        else:
+            action = 'pour'
+        self._since_pour = 0 if action == 'pour' else min(self._since_pour + 1, LONGEST_PAUSE)
+        return PouringDecision(action, np.eye(len(ACTIONS), dtype=np.float32)[ACTIONS.index(action)], self._smoothed_g)
+
+    def _weigh_n(self, tilt_deg: float) -> float:
+        return float(np.mean([self._read_torque_nm() for _ in range(_READINGS)])) / self._lever_m(tilt_deg)

@@ -1,0 +1,137 @@
+"""`make replay`: recorded frames as a sensor, through perception; every embedding and prediction as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from visuotactile_ros.bringup import GRAPHS, graph_processes
+from visuotactile_ros.errors import ConfigurationError, SensorError, VisuotactileError
+from visuotactile_ros.local_runner import LocalRunner, run_environment
+from visuotactile_ros.report import new_run_folder, write_atomically
+from visuotactile_ros.sensors.recorded_images import open_recording
+
+START_TIMEOUT_S = 60.0
+LAST_FRAME_TIMEOUT_S = 5.0
+POLL_PERIOD_S = 0.02
+# Both ends of a new connection have heard of each other this long after the first has.
+DISCOVERY_S = 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay a recording once; 0 only if every frame has its embedding and predictions."""
+    defaults = GRAPHS['replay']
+    parser = argparse.ArgumentParser(prog='replay_frames', description='Embeddings and predictions of recorded frames.')
+    parser.add_argument('path', type=Path, help=defaults['path'].description)
+    parser.add_argument('--sensor-kind', default=defaults['sensor_kind'].default,
+                        help=defaults['sensor_kind'].description)
+    parser.add_argument('--model', default=defaults['model'].default, help=defaults['model'].description)
+    parser.add_argument('--rate-hz', type=float, default=defaults['rate_hz'].default,
+                        help=defaults['rate_hz'].description)
+    parser.add_argument('--output', type=Path, help='JSON file; by default replay.json in a new folder under runs/')
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _check_recording(options.path)
+        result = replay(options.path, options.sensor_kind, options.model, options.rate_hz, print)
+        output = options.output or new_run_folder(Path('runs')) / 'replay.json'
+        write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
+    except (VisuotactileError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    print(f'{len(result["embeddings"])} of {result["frames_published"]} frames encoded: {output}')
+    return 0 if result['complete'] else 1
+
+
+def replay(path: Path, sensor_kind: str, model: str, rate_hz: float, say: Callable[[str], Any]) -> dict[str, Any]:
+    """Replay a recording through sensor and perception node, once.
+
+    Args:
+        path: Image folder, video file or bag.
+        sensor_kind: Kind of the sensor that took the frames.
+        model: Folder of the encoder; '' takes the shipped one.
+        rate_hz: Frames a second.
+        say: Takes every line for the user.
+
+    Returns:
+        JSON-ready: path, sensor_kind, models, frames_published, complete and embeddings[].{stamp_ns, sensor,
+        embedding, predictions}.
+
+    Raises:
+        VisuotactileError: The graph cannot be started, or broke.
+    """
+    from visuotactile_ros.nodes.replay_monitor import ReplayMonitor, describe_predictions
+    environment = run_environment()
+    os.environ.update(environment)
+    sensor, perception = graph_processes('replay', path=str(path), sensor_kind=sensor_kind, model=model,
+                                         rate_hz=rate_hz, loop=False)
+    # A waiting sensor loses no frame to a perception that is still loading its model.
+    sensor = replace(sensor, parameters={**sensor.parameters, 'autostart': False})
+    with LocalRunner(environment, lambda name, line: say(f'{name}: {line}')) as runner, \
+            ReplayMonitor(int(environment['ROS_DOMAIN_ID'])) as monitor:
+        runner.start(perception)
+        runner.start(sensor)
+        _wait(runner, lambda: bool(monitor.model_info), START_TIMEOUT_S, 'perception did not get ready')
+        monitor.change_state(sensor.full_name, 'configure', START_TIMEOUT_S)
+        _wait(runner, lambda: monitor.listeners_of_images() >= 2, START_TIMEOUT_S, 'nobody listens to the frames')
+        time.sleep(DISCOVERY_S)
+        monitor.change_state(sensor.full_name, 'activate', START_TIMEOUT_S)
+        shown = 0
+        deadline_s = None
+        while deadline_s is None or (time.monotonic() < deadline_s and not monitor.complete()):
+            if runner.broken():
+                raise SensorError(runner.broken(), 'Mend what it says')
+            if deadline_s is None and sensor in [process for process, _ in runner.ended()]:
+                deadline_s = time.monotonic() + LAST_FRAME_TIMEOUT_S
+            shown = _show(monitor, shown, say, describe_predictions)
+            time.sleep(POLL_PERIOD_S)
+        _show(monitor, shown, say, describe_predictions)
+        return {'path': str(path), 'sensor_kind': sensor_kind, 'models': monitor.model_info['models'],
+                'frames_published': monitor.images, 'complete': monitor.complete() and monitor.images > 0,
+                'embeddings': list(monitor.embeddings)}
+
+
+def _show(monitor: Any, shown: int, say: Callable[[str], Any], describe: Callable[[dict], str]) -> int:
+    heads = {head for model in monitor.model_info['models'] for head in model['heads']}
+    for entry in monitor.embeddings[shown:]:
+        if set(entry['predictions']) != heads:
+            return shown
+        shown += 1
+        say(f'frame {shown:4d}  {describe(entry["predictions"])}')
+    return shown
+
+
+def _wait(runner: LocalRunner, condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if runner.broken():
+            raise ConfigurationError(runner.broken(), 'Mend what it says')
+        if time.monotonic() > deadline_s:
+            raise ConfigurationError(f'{problem} in {timeout_s:g} s', 'Look at the lines above')
+        time.sleep(POLL_PERIOD_S)
+
+
+def _check_recording(path: Path) -> None:
+    """Refuse at once what the sensor would refuse seconds later."""
+    pictures = open_recording(path.expanduser(), '')
+    if next(pictures, None) is None:
+        raise SensorError(f'{path} holds no frames', 'Name a folder of images, a video file or a bag')
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == '__main__':
+    sys.exit(main())

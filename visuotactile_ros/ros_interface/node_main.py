@@ -1,0 +1,81 @@
+"""Life of a node's process: start, spin, end on a signal, exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.parameters.managed_node import ManagedNodeParameters
+from visuotactile_ros.ros_interface.managed_node import ManagedNode
+
+EXIT_OK = 0
+EXIT_CRASHED = 1
+EXIT_CONFIGURATION = 2
+EXIT_NOT_STARTED = 3
+# A signal is seen between two waits.
+SPIN_TIMEOUT_S = 0.1
+
+
+def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM, or until its work is finished.
+
+    The node ends by its shutdown transition, while ROS is still up: an arm can retract and say so. A second signal
+    during that time interrupts it.
+
+    Args:
+        make_node: The node's class.
+        arguments: Command line; None takes the process's own.
+
+    Returns:
+        EXIT_OK after a signal or at the end of its work, EXIT_CONFIGURATION after a bad parameter, EXIT_NOT_STARTED
+        where `autostart` could not bring the node to active, EXIT_CRASHED after a defect of this package, 128 + its
+        number after a second signal.
+    """
+    # The handlers of rclpy would end ROS first and the node later, too late for an arm that must still retract.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = executor = None
+    signals_seen = []
+
+    def on_signal(number, _frame):
+        signals_seen.append(number)
+        if node is not None:
+            node.stop_requested.set()
+        if len(signals_seen) > 1:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        try:
+            node = make_node()
+        except ConfigurationError as error:
+            print(error, file=sys.stderr, flush=True)
+            return EXIT_CONFIGURATION
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.parameters[ManagedNodeParameters].autostart:
+            for trigger in (node.trigger_configure, node.trigger_activate):
+                if signals_seen:
+                    return EXIT_OK
+                if trigger() != TransitionCallbackReturn.SUCCESS:
+                    return EXIT_OK if signals_seen else EXIT_NOT_STARTED
+        while not signals_seen and not node.finished.is_set():
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+        return EXIT_CRASHED if node.has_crashed else EXIT_OK
+    except KeyboardInterrupt:
+        return 128 + signals_seen[-1]
+    finally:
+        if node is not None:
+            if node.state_label != 'finalized':
+                node.trigger_shutdown()
+            node.destroy_node()
+        if executor is not None:
+            executor.shutdown(timeout_sec=1.0)
+        rclpy.try_shutdown()

@@ -1,0 +1,36 @@
+"""Which frame source the settings of a sensor ask for; a new kind of source is one more line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.frame import SensorIdentity
+from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.interface import FrameSource
+from visuotactile_ros.sensors.replay import ReplaySource
+from visuotactile_ros.sensors.uvc_device import CaptureMode, UvcDevice
+
+
+def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
+    """Build the frame source of a sensor that is not simulated; it is not open yet.
+
+    Raises:
+        ConfigurationError: The camera controls cannot be read, or the sensor is simulated; `source_for` in
+            `simulation/simulated_sensor.py` knows all sources.
+    """
+    sensor = SensorIdentity(parameters.sensor_name, parameters.kind, parameters.serial)
+    if parameters.source == 'replay':
+        # Recordings were cropped and turned when they were taken.
+        geometry = ImageGeometry(0.0, 0, False, parameters.width_px, parameters.height_px)
+        return ReplaySource(sensor, Path(parameters.replay_path).expanduser(), parameters.replay_topic,
+                            parameters.rate_hz, parameters.replay_loop, geometry)
+    if parameters.source == 'device':
+        geometry = ImageGeometry(parameters.border_fraction, parameters.rotate_quarter_turns, parameters.mirror,
+                                 parameters.width_px, parameters.height_px)
+        mode = CaptureMode(parameters.capture_width_px, parameters.capture_height_px, parameters.capture_rate_hz,
+                           parameters.capture_fourcc, parameters.camera_controls)
+        return UvcDevice(sensor, parameters.device_path, mode, parameters.warm_up_frames, geometry)
+    raise ConfigurationError(f'the source of {parameters.sensor_name} is {parameters.source!r}',
+                             'Choose replay or device')
