@@ -131,3 +131,18 @@ def test_no_sequence_of_events_makes_an_unbounded_command(actions, ages):
         tilt_deg = {'hold': tilt_deg, 'approach': command.tilt_deg, 'step': tilt_deg + command.step_deg,
                     'retract': 0.0}[command.kind]
         assert tilt_deg <= PARAMETERS.maximum_tilt_deg
+
+
+def test_frames_from_before_the_grip_or_the_end_of_the_approach_do_not_enter_the_references():
+    policy = ScriptedPolicy(['pour'] * 100)
+    task = PouringTask(policy, PARAMETERS)
+    task.start()
+    number, tilt_deg, arrived = 0, 0.0, {}
+    while task.phase != 'pour':
+        # One more period passes before what was seen catches up with where the vessel is.
+        first_here = arrived.setdefault(tilt_deg, number) == number
+        command = task.decide(observe(number, tilt_deg, value=-99.0 if first_here else 1.0 + tilt_deg))
+        tilt_deg = command.tilt_deg if command.kind == 'approach' else tilt_deg
+        number += 1
+    assert np.array_equal(policy.reference.upright['left'], np.full(4, 1.0))
+    assert np.array_equal(policy.reference.tilted['left'], np.full(4, 1.0 + PARAMETERS.approach_tilt_deg))

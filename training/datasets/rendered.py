@@ -46,7 +46,7 @@ GRIP_KIND = 'gelsight_mini_markers'
 NO_GRIP = -1
 _FORMAT = 1
 # Gels differ from unit to unit; each split sees other units of the same kind.
-_UNITS_PER_KIND = 24
+_UNITS_PER_KIND = 240
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def render_data(recipe: TlvCoreRecipe, workers: int = 2) -> RenderedData:
     return RenderedData(folder)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)
 def _renderer(kind: str, unit: int) -> GelRenderer:
     return GelRenderer(SENSOR_PROFILES[kind], unit)
 

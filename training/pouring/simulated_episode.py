@@ -23,7 +23,7 @@ from visuotactile_ros.simulation.sensor_profiles import SENSOR_PROFILES
 from visuotactile_ros.simulation.world import PouringWorld
 
 SENSOR_KIND = 'gelsight_mini_markers'
-FRAME_AGE_S = 0.04
+FRAME_AGE_S = 0.025
 """Age of the newest frame at a decision: half a sensor period and the encoder."""
 
 _PHYSICS_STEP_S = 0.02

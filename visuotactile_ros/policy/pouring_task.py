@@ -59,6 +59,7 @@ class PouringTask:
         """Begin an episode: the vessel is gripped, upright and full."""
         self.phase, self.outcome = 'baseline', ''
         self._collected: list[Mapping[str, np.ndarray]] = []
+        self._settled_ns: int | None = None
         self._upright: Mapping[str, np.ndarray] = {}
         self._unusable = self._retracts = 0
         self._pour_started_ns = 0
@@ -91,12 +92,17 @@ class PouringTask:
         parameters = self._parameters
         if self.phase == 'approach' and observation.tilt_deg < parameters.approach_tilt_deg - _ARRIVED_DEG:
             return TaskCommand('approach', tilt_deg=parameters.approach_tilt_deg)
+        if self._settled_ns is None:
+            self._settled_ns = observation.stamp_ns
+        # The newest frame may still show the open fingers, or the vessel on its way: one such frame spoils the mean.
+        if min(observation.embedding_stamps_ns.values()) < self._settled_ns:
+            return TaskCommand('hold')
         self._collected.append(observation.embeddings)
         if len(self._collected) < parameters.baseline_decisions:
             return TaskCommand('hold')
         mean = {sensor: np.mean([each[sensor] for each in self._collected], axis=0, dtype=np.float32)
                 for sensor in SENSORS}
-        self._collected = []
+        self._collected, self._settled_ns = [], None
         if self.phase == 'baseline':
             self._upright, self.phase = mean, 'approach'
             return TaskCommand('approach', tilt_deg=parameters.approach_tilt_deg)
