@@ -11,16 +11,19 @@ from training.evaluation.pour_benchmark import parse_seeds, run, summarise, torq
 from training.pouring.demonstrations import (
     UNLABELLED,
     OracleTouch,
-    load_demonstrations,
+    load_demonstration,
     record_demonstration,
-    save_demonstrations,
+    save_demonstration,
 )
 from training.pouring.operator import ScriptedOperator
 from training.pouring.policy_network import PouringNetwork
+from training.pouring.recordings import recordings
 from training.pouring.simulated_episode import PourTrace, RenderedTouch, TiltActuator, simulate_pour
 from training.pouring.train_policy import PouringRecipe, evaluate_network, export_policy, train_network
 from training.pouring.weighed_grips import record_weighed_grip
 from visuotactile_ros.errors import ConfigurationError, ModelError
+from visuotactile_ros.inference.encoder import TactileEncoder
+from visuotactile_ros.inference.model_folder import write_model_folder
 from visuotactile_ros.parameters.arm import ArmParameters
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.parameters.simulation import SimulationParameters
@@ -38,7 +41,7 @@ def one_thread():
 
 @pytest.fixture(scope='module')
 def demonstrations():
-    return [record_demonstration(seed, {'oracle': None}, touch=OracleTouch(seed))[0]['oracle']
+    return [record_demonstration(seed, {'oracle': None}, touch=OracleTouch(seed))['oracle']
             for seed in range(10000, 10010)]
 
 
@@ -89,11 +92,11 @@ def test_actuator_refuses_what_the_limits_forbid_and_keeps_its_rate():
 
 
 def test_demonstrations_survive_the_file(demonstrations, tmp_path):
-    save_demonstrations(tmp_path / 'few.npz', demonstrations[:2])
-    loaded = load_demonstrations(tmp_path / 'few.npz')
-    assert [each.seed for each in loaded] == [10000, 10001]
-    for name in ('embeddings', 'references', 'context', 'labels', 'masses_g', 'contacts'):
-        assert np.array_equal(getattr(loaded[1], name), getattr(demonstrations[1], name)), name
+    save_demonstration(tmp_path / 'one.npz', demonstrations[1])
+    loaded = load_demonstration(tmp_path / 'one.npz')
+    for name, value in vars(demonstrations[1]).items():
+        assert np.array_equal(getattr(loaded, name), value), name
+        assert type(getattr(loaded, name)) is type(value), name
 
 
 def test_labels_say_what_was_right_after_a_wrong_stop(demonstrations):
@@ -112,6 +115,18 @@ def test_weighed_grip_shows_one_vessel_at_several_loads():
     assert set(grip.labels) == {UNLABELLED}
     assert np.all(np.diff(grip.masses_g) >= 0.0)
     assert grip.masses_g[-1] > grip.masses_g[0]
+
+
+def test_recordings_are_made_once_by_several_processes(tiny_encoder, tmp_path):
+    folder = tmp_path / 'tiny'
+    write_model_folder(folder, *tiny_encoder())
+    encoders = {str(folder): TactileEncoder(folder).card.sha256}
+    first = recordings('grip', [20001, 20002], encoders, tmp_path / 'data', processes=2)[str(folder)]
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / 'data').rglob('*.npz')}
+    again = recordings('grip', [20002, 20001], encoders, tmp_path / 'data', processes=2)[str(folder)]
+    assert [each.seed for each in first] == [20001, 20002]
+    assert np.array_equal(again[1].embeddings, first[0].embeddings)
+    assert len(files) == 2 and all(path.stat().st_mtime_ns == time_ns for path, time_ns in files.items())
 
 
 def test_network_gives_the_same_step_by_step_and_at_once():

@@ -19,9 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.pouring.simulated_episode import Encode, PourTrace, RenderedTouch, simulate_pour
+from training.pouring.simulated_episode import PourTrace, RenderedTouch, one_frame_a_call, simulate_pour
 from visuotactile_ros.errors import ConfigurationError, VisuotactileError
-from visuotactile_ros.frame import Frame
 from visuotactile_ros.inference.encoder import TactileEncoder
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.pouring_policy import PouringPolicy
@@ -44,7 +43,7 @@ def policy_pour(encoder_folder: Path | str, policy_folder: Path | str) -> Pour:
     encoder, policy = TactileEncoder(encoder_folder), PouringPolicy(policy_folder)
     policy.check_encoder(encoder.card.sha256)
     policy.check_task(PouringTaskParameters())
-    encode = embeddings_only(encoder)
+    encode = one_frame_a_call(encoder)
     return lambda seed: simulate_pour(seed, lambda world: policy, RenderedTouch(seed, encode))
 
 
@@ -54,13 +53,6 @@ _loaded_policy_pour = lru_cache(policy_pour)
 def pour_with(encoder_folder: str, policy_folder: str, seed: int) -> PourTrace:
     """Pour once; every process loads encoder and policy for itself, once."""
     return _loaded_policy_pour(encoder_folder, policy_folder)(seed)
-
-
-def embeddings_only(encoder: TactileEncoder) -> Encode:
-    """What `RenderedTouch` needs of an encoder; one frame a call, as the newest frames usually come."""
-    def encode(frames: Sequence[Frame]) -> list[np.ndarray]:
-        return [encoder.encode([frame])[0].embedding for frame in frames]
-    return encode
 
 
 def torque_weight_pour(seed: int) -> PourTrace:

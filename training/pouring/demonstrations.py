@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from training.pouring.operator import ScriptedOperator
 from training.pouring.policy_network import CONTACT_QUANTITIES
-from training.pouring.simulated_episode import Encode, PourTrace, RenderedTouch, Touch, simulate_pour
+from training.pouring.simulated_episode import Encode, RenderedTouch, Touch, simulate_pour
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.observation import SENSORS, PouringObservation
@@ -48,16 +48,18 @@ class Demonstration:
 
 
 class RecordingPolicy:
-    """Passes on what another policy decides and keeps everything a demonstration needs.
+    """Passes on what the operator decides and keeps everything a demonstration needs.
 
     Args:
         world: World of the episode, for the contact behind each embedding.
-        operator: Whose labels are kept; it decides, unless `driver` does.
-        driver: What decides instead, if given.
+        operator: Decides and labels.
+
+    Attributes:
+        operator: The same.
     """
 
-    def __init__(self, world: PouringWorld, operator: ScriptedOperator, driver: Policy | None = None):
-        self._world, self._operator, self._driver = world, operator, driver
+    def __init__(self, world: PouringWorld, operator: ScriptedOperator):
+        self._world, self.operator = world, operator
         self.observations: list[PouringObservation] = []
         self.contexts: list[np.ndarray] = []
         self.contacts: list[np.ndarray] = []
@@ -67,9 +69,7 @@ class RecordingPolicy:
     def reset(self, reference: GripReference) -> None:
         """Start an episode."""
         self.reference = reference
-        self._operator.reset(reference)
-        if self._driver is not None:
-            self._driver.reset(reference)
+        self.operator.reset(reference)
 
     def decide(self, observation: PouringObservation) -> PouringDecision:
         """Record and decide."""
@@ -78,11 +78,7 @@ class RecordingPolicy:
         contacts = [self._world.contact(sensor) for sensor in SENSORS]
         self.contacts.append(np.array([[*contact.shear_mm, contact.twist_deg, contact.normal_force_n]
                                        for contact in contacts], np.float32))
-        if self._driver is None:
-            decision = self._operator.decide(observation)
-        else:
-            self._operator.label(observation, self._since_pour)
-            decision = self._driver.decide(observation)
+        decision = self.operator.decide(observation)
         self._since_pour = 0 if decision.action == 'pour' else min(self._since_pour + 1, LONGEST_PAUSE)
         return decision
 
@@ -102,8 +98,7 @@ class SeveralEncoders:
 
 
 def record_demonstration(seed: int, encoders: Mapping[str, Encode],
-                         driver: Callable[[], tuple[str, Policy]] | None = None,
-                         touch: Touch | None = None) -> tuple[dict[str, Demonstration], PourTrace]:
+                         touch: Touch | None = None) -> dict[str, Demonstration]:
     """Record one episode, rendered once and felt by every encoder.
 
     Half of the operator's demonstrations stop at a wrong mass and a few keys are pressed wrongly, while the labels stay
@@ -112,81 +107,49 @@ def record_demonstration(seed: int, encoders: Mapping[str, Encode],
     Args:
         seed: Seed of world, sensors and operator.
         encoders: Encoders by name.
-        driver: Gives (encoder name, policy) that decides while the operator only labels (Ross et al., DAgger, 2011);
-            None lets the operator decide.
         touch: Replaces rendering and encoding, with one encoder named in `encoders`.
 
     Returns:
-        The demonstration of every encoder, and what happened.
+        The demonstration of every encoder, by its name.
     """
     target_g = PouringTaskParameters().target_mass_g
     generator = np.random.default_rng([seed, 3])
     stop_g = target_g if generator.random() < 0.5 else generator.uniform(target_g - 15.0, target_g + 20.0)
     several = SeveralEncoders(list(encoders.values()))
     policies: list[RecordingPolicy] = []
-    operators: list[ScriptedOperator] = []
 
     def make_policy(world: PouringWorld) -> Policy:
-        operators.append(ScriptedOperator(seed, lambda: world.poured_mass_g, target_g, stop_g, slip_probability=0.05))
-        chosen = None
-        if driver is not None:
-            name, policy = driver()
-            chosen = _OneEncoder(policy, several, list(encoders).index(name))
-        policies.append(RecordingPolicy(world, operators[0], chosen))
+        operator = ScriptedOperator(seed, lambda: world.poured_mass_g, target_g, stop_g, slip_probability=0.05)
+        policies.append(RecordingPolicy(world, operator))
         return policies[0]
 
     trace = simulate_pour(seed, make_policy, touch or RenderedTouch(seed, several))
-    recorded, operator = policies[0], operators[0]
+    recorded, = policies
+    operator = recorded.operator
     sizes = several.sizes or [recorded.observations[0].embeddings[SENSORS[0]].size]
     ends = np.cumsum([0, *sizes])
     embeddings = np.stack([[observation.embeddings[sensor] for sensor in SENSORS]
                            for observation in recorded.observations]).astype(np.float32)
     reference = recorded.reference
     references = np.stack([[reference.upright[sensor], reference.tilted[sensor]] for sensor in SENSORS])
-    demonstrations = {
+    return {
         name: Demonstration(seed, embeddings[..., first:last], references[..., first:last].astype(np.float32),
                             np.stack(recorded.contexts), np.array(operator.labels, np.int64),
                             np.array(operator.masses_g, np.float32), np.stack(recorded.contacts), trace.final_mass_g)
         for name, first, last in zip(encoders, ends[:-1], ends[1:], strict=True)}
-    return demonstrations, trace
 
 
-class _OneEncoder:
-    """Gives a policy its own encoder's part of every embedding."""
-
-    def __init__(self, policy: Policy, several: SeveralEncoders, index: int):
-        self._policy, self._several, self._index = policy, several, index
-
-    def _part(self, embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        first = sum(self._several.sizes[:self._index])
-        return {sensor: values[first:first + self._several.sizes[self._index]] for sensor, values in embeddings.items()}
-
-    def reset(self, reference: GripReference) -> None:
-        self._policy.reset(GripReference(self._part(reference.upright), self._part(reference.tilted),
-                                         reference.tilted_deg))
-
-    def decide(self, observation: PouringObservation) -> PouringDecision:
-        return self._policy.decide(PouringObservation(observation.stamp_ns, self._part(observation.embeddings),
-                                                      observation.embedding_stamps_ns, observation.tilt_deg))
-
-
-def save_demonstrations(path: Path, demonstrations: Sequence[Demonstration]) -> None:
-    """Write episodes into one .npz file."""
-    arrays = {}
-    for index, demonstration in enumerate(demonstrations):
-        for name, value in vars(demonstration).items():
-            arrays[f'{index}.{name}'] = np.asarray(value)
+def save_demonstration(path: Path, demonstration: Demonstration) -> None:
+    """Write an episode into one .npz file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    np.savez(path, **vars(demonstration))
 
 
-def load_demonstrations(path: Path) -> list[Demonstration]:
-    """Read what `save_demonstrations` wrote."""
+def load_demonstration(path: Path) -> Demonstration:
+    """Read what `save_demonstration` wrote."""
     with np.load(path, allow_pickle=False) as content:
-        count = 1 + max(int(name.split('.')[0]) for name in content.files)
-        names = [name for name in Demonstration.__dataclass_fields__ if name not in ('seed', 'final_mass_g')]
-        return [Demonstration(seed=int(content[f'{index}.seed']), final_mass_g=float(content[f'{index}.final_mass_g']),
-                              **{name: content[f'{index}.{name}'] for name in names}) for index in range(count)]
+        return Demonstration(**{name: content[name] if content[name].ndim else content[name].item()
+                                for name in content.files})
 
 
 class OracleTouch:

@@ -60,13 +60,6 @@ class ScriptedOperator:
         self._since_pour = 0 if ACTIONS[pressed] == 'pour' else min(self._since_pour + 1, LONGEST_PAUSE)
         return PouringDecision(ACTIONS[pressed], np.eye(len(ACTIONS), dtype=np.float32)[pressed], math.nan)
 
-    def label(self, observation: PouringObservation, since_pour: int) -> None:
-        """Only say what should be done, while something else decides; `since_pour` counts the other's decisions."""
-        self._times_s.append(observation.stamp_ns * 1e-9)
-        self.masses_g.append(self._read_scale_g())
-        self._since_pour = since_pour
-        self.labels.append(self._choose(self._target_mass_g, self._expected_mass_g()))
-
     def _expected_mass_g(self) -> float:
         """Reading seen a reaction time ago, carried on to now by the flow seen then."""
         delay_s = self._delay_s + self._generator.normal(0.0, 0.02)

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from visuotactile_ros.frame import Frame, SensorIdentity
+from visuotactile_ros.inference.encoder import TactileEncoder
 from visuotactile_ros.parameters.arm import ArmParameters
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.parameters.simulation import SimulationParameters
@@ -32,6 +33,14 @@ _LONGEST_EPISODE_S = 300.0
 
 Encode = Callable[[Sequence[Frame]], list[np.ndarray]]
 """Frames in, one float32 [D] embedding a frame out."""
+
+
+def one_frame_a_call(encoder: TactileEncoder) -> Encode:
+    """Encode frame by frame, as the newest frames of two sensors that are out of phase come at run time.
+
+    Several frames a call would differ: dynamic quantisation scales activations by the largest of the whole call.
+    """
+    return lambda frames: [encoder.encode([frame])[0].embedding for frame in frames]
 
 
 class Touch(Protocol):

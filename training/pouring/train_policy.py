@@ -1,9 +1,9 @@
 """Train the pouring policy by imitation: `python -m training.pouring.train_policy --recipe <yaml>`.
 
-Records demonstrations and weighed grips once for all encoders, trains one network for each, lets the first policies
-drive further episodes that the operator labels, trains again on everything, and writes one model folder a policy.
+Records demonstrations and weighed grips once for all encoders, trains one network for each, and writes one model folder
+a policy.
 
-Longer than most: recording, two stages of training and export of one small network read best in order.
+Longer than most: two stages of training and the export of one small network read best in order.
 """
 
 from __future__ import annotations
@@ -17,22 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from training.export_tower import current_commit, onnx_bytes
-from training.pouring.demonstrations import (
-    Demonstration,
-    load_demonstrations,
-    record_demonstration,
-    save_demonstrations,
-)
+from training.pouring.demonstrations import Demonstration
 from training.pouring.policy_network import CONTACT_SCALE, MASS_SCALE_G, PouringNetwork
-from training.pouring.simulated_episode import Encode
-from training.pouring.weighed_grips import record_weighed_grip
+from training.pouring.recordings import recordings
 from training.recipe import load_recipe, recipe_as_dict
 from visuotactile_ros.errors import VisuotactileError
 from visuotactile_ros.inference.encoder import TactileEncoder
@@ -57,7 +50,7 @@ class PouringRecipe:
     data: str = setting('training/output/pouring', 'Folder of the recorded demonstrations')
     first_seed: int = setting(10000, 'Seed of the first demonstration; benchmarks use seeds below 10000', minimum=10000)
     demonstrations: int = setting(150, 'Episodes driven by the operator', minimum=1)
-    policy_driven_episodes: int = setting(50, 'Episodes driven by the policy and labelled by the operator', minimum=0)
+    processes: int = setting(2, 'Episodes recorded at a time', minimum=1)
     validation_share: float = setting(0.15, 'Share of the episodes held out', minimum=0.0, maximum=0.9)
     seed: int = setting(0, 'Seed of weights and order', minimum=0)
     weighed_grips: int = setting(800, 'Vessels felt at a few moments only', minimum=1)
@@ -263,79 +256,34 @@ def export_policy(network: PouringNetwork, folder: Path, example: Demonstration,
     return PouringPolicy(folder)
 
 
-def encode_with(folder: Path | str) -> tuple[Encode, str, str]:
-    """Load an encoder: what encodes frames, its name and its hash."""
-    encoder = TactileEncoder(folder)
-    return (lambda frames: [prediction.embedding for prediction in encoder.encode(frames)],
-            encoder.card.name, encoder.card.sha256)
-
-
 def run(recipe: PouringRecipe) -> dict[str, dict]:
-    """Record, train, drive, train again and export; everything that was recorded before is used again.
+    """Record what was not recorded before, train a network for every encoder and export it.
 
     Returns:
         Metrics by policy folder.
     """
     started = time.monotonic()
-    loaded = {Path(folder).name: encode_with(folder) for folder in recipe.encoders}
-    encoders = {name: encode for name, (encode, _, _) in loaded.items()}
-    hashes = {name: sha256 for name, (_, _, sha256) in loaded.items()}
-    folders = dict(zip(loaded, map(Path, recipe.policies), strict=True))
-    seeds = range(recipe.first_seed, recipe.first_seed + recipe.demonstrations)
-    recorded = _record_missing(recipe, 'operator', seeds, encoders, hashes)
-    grip_seeds = range(_FIRST_GRIP_SEED, _FIRST_GRIP_SEED + recipe.weighed_grips)
-    grips = _record_missing(recipe, 'grip', grip_seeds, encoders, hashes)
+    hashes = {folder: TactileEncoder(folder).card.sha256 for folder in recipe.encoders}
+
+    def recorded(kind: str, first_seed: int, count: int) -> dict[str, list[Demonstration]]:
+        return recordings(kind, range(first_seed, first_seed + count), hashes, Path(recipe.data), recipe.processes)
+
+    demonstrations = recorded('operator', recipe.first_seed, recipe.demonstrations)
+    grips = recorded('grip', _FIRST_GRIP_SEED, recipe.weighed_grips)
     held_out = max(1, round(recipe.validation_share * recipe.demonstrations))
     results = {}
-    for index, name in enumerate(loaded):
-        training, validation = recorded[name][held_out:], recorded[name][:held_out]
-        network = train_network(training, grips[name], recipe)
-        metrics = {'first_round': evaluate_network(network, validation)}
-        _LOG.info('%s: %s', name, metrics)
-        if recipe.policy_driven_episodes > 0:
-            example, encoder = training[0], (name, hashes[name])
-            policy = export_policy(network, Path(recipe.data) / f'first_round_{name}', example, encoder,
-                                   {'note': 'first round', 'simulated': True})
-            first = seeds.stop + index * recipe.policy_driven_episodes
-            driven = _record_missing(recipe, 'driven', range(first, first + recipe.policy_driven_episodes),
-                                     {name: encoders[name]}, hashes, policy)[name]
-            metrics['driven_mean_abs_error_g'] = float(np.mean([
-                abs(each.final_mass_g - PouringTaskParameters().target_mass_g) for each in driven]))
-            training = [*training, *driven]
-            network = train_network(training, grips[name], recipe)
-        metrics |= evaluate_network(network, validation)
+    for folder, policy in zip(recipe.encoders, recipe.policies, strict=True):
+        training, validation = demonstrations[folder][held_out:], demonstrations[folder][:held_out]
+        network = train_network(training, grips[folder], recipe)
+        metrics = evaluate_network(network, validation)
         provenance = {'simulated': True, 'data': 'rendered by visuotactile_ros.simulation', 'paper': 'AnyTouch A.8',
                       'recipe': recipe_as_dict(recipe), 'commit': current_commit(), 'episodes': len(training),
                       'decisions': int(sum(len(each.labels) for each in training)),
                       'minutes': round((time.monotonic() - started) / 60, 1), 'metrics': metrics}
-        export_policy(network, folders[name], training[0], (name, hashes[name]), provenance)
-        results[str(folders[name])] = metrics
-        _LOG.info('%s written: %s', folders[name], json.dumps(metrics))
+        export_policy(network, Path(policy), training[0], (Path(folder).name, hashes[folder]), provenance)
+        results[policy] = metrics
+        _LOG.info('%s written: %s', policy, json.dumps(metrics))
     return results
-
-
-def _record_missing(recipe: PouringRecipe, kind: str, seeds: range, encoders: Mapping[str, Encode],
-                    hashes: Mapping[str, str], policy: PouringPolicy | None = None) -> dict[str, list[Demonstration]]:
-    """Episodes of these seeds by encoder, from the files of earlier runs or recorded now."""
-    def path(name: str, seed: int) -> Path:
-        return Path(recipe.data) / f'{name}_{hashes[name][:8]}' / f'{kind}_{seed}.npz'
-
-    started = time.monotonic()
-    recorded = {name: [] for name in encoders}
-    for number, seed in enumerate(seeds):
-        if not all(path(name, seed).exists() for name in encoders):
-            if kind == 'grip':
-                demonstrations = record_weighed_grip(seed, encoders)
-            else:
-                driver = None if policy is None else lambda: (next(iter(encoders)), policy)
-                demonstrations, _ = record_demonstration(seed, encoders, driver)
-            for name, demonstration in demonstrations.items():
-                save_demonstrations(path(name, seed), [demonstration])
-            if number % 10 == 0:
-                _LOG.info('%s %d of %d, %.0f s', kind, number + 1, len(seeds), time.monotonic() - started)
-        for name in encoders:
-            recorded[name].extend(load_demonstrations(path(name, seed)))
-    return recorded
 
 
 def main() -> int:
@@ -344,7 +292,6 @@ def main() -> int:
     parser.add_argument('--recipe', type=Path, default=Path('training/recipes/pouring_policy.yaml'))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
-    cv2.setNumThreads(1)
     torch.set_num_threads(1)
     try:
         results = run(load_recipe(arguments.recipe, PouringRecipe))
