@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 
 from visuotactile_ros.ros_interface.qos import NEWEST_SUBSCRIPTION
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 def wait_until(condition, timeout_s=WAIT_S, what=''):

@@ -164,8 +164,9 @@ class Pour:
 def settings(controller, policy_folder):
     return {'policy': policy_folder, 'arm_patience_s': 0.0, 'grasp': False, 'arm.address': controller.host,
             'arm.control_port': controller.control_port, 'arm.dry_run': False,
-            # Patient enough for a machine on which other tests run.
-            'arm.watchdog_timeout_s': 1.5, 'task.maximum_embedding_age_s': 1.0, 'task.maximum_embedding_skew_s': 1.0,
+            # Arm, touch and node share this process, and a busy machine may stop it for longer than the defaults allow.
+            'arm.watchdog_timeout_s': 2.5, 'arm.report_age_limit_s': 2.5, 'arm.command_timeout_s': 1.0,
+            'arm.call_deadline_s': 3.0, 'task.maximum_embedding_age_s': 2.0, 'task.maximum_embedding_skew_s': 2.0,
             **{f'task.{name}': value for name, value in TASK.items()}}
 
 
@@ -176,7 +177,7 @@ def pour(controller, settings, graph, start_fingers):
 
 def test_a_pour_runs_through_its_phases_and_ends_upright(pour):
     pour.begin()
-    wait_until(lambda: pour.phases[-1] == 'done', timeout_s=20)
+    wait_until(lambda: pour.phases[-1] == 'done', timeout_s=60)
     assert pour.phases == ['idle', 'baseline', 'approach', 'pour', 'retract', 'done']
     assert abs(pour.tilt_deg) < 0.5
     assert max(pour.tilts_rad) == pytest.approx(math.radians(POUR_UNTIL_DEG), abs=math.radians(0.6))
@@ -241,7 +242,7 @@ def test_stop_stands_still_where_it_is_and_needs_a_new_arming(pour):
     assert pour.tilt_deg == pytest.approx(where, abs=0.3)
     assert not pour.call('start').success
     assert pour.call('arm').success and pour.call('start').success
-    wait_until(lambda: pour.phases[-1] == 'done', timeout_s=25)
+    wait_until(lambda: pour.phases[-1] == 'done', timeout_s=60)
 
 
 def test_a_fault_of_the_controller_is_told_and_stops_the_pour(pour):
@@ -267,7 +268,7 @@ def test_deactivation_during_a_pour_returns_to_upright(pour):
 
 def test_auto_start_arms_and_pours_by_itself(controller, settings, graph, start_fingers):
     pour = Pour(graph, start_fingers(), controller, {**settings, 'auto_start': True, 'grasp': True})
-    wait_until(lambda: pour.phases and pour.phases[-1] == 'done', timeout_s=30)
+    wait_until(lambda: pour.phases and pour.phases[-1] == 'done', timeout_s=60)
 
 
 def test_the_embeddings_of_another_encoder_start_no_pour(controller, settings, graph, start_fingers):
@@ -326,7 +327,7 @@ def test_the_process_returns_to_upright_on_sigterm_and_ends_clean(controller, se
     arguments = [argument for name, value in {**settings, 'auto_start': True}.items()
                  for argument in ('-p', f'{name}:={json.dumps(value)}')]
     process = start_process('pouring_node', '--ros-args', *arguments)
-    wait_until(lambda: phases and phases[-1].data == 'pour', timeout_s=20)
+    wait_until(lambda: phases and phases[-1].data == 'pour', timeout_s=60)
     process.terminate()
     code, output = process.end()
     assert code == 0 and 'Traceback' not in output

@@ -23,7 +23,7 @@ from visuotactile_ros.simulation.xarm_protocol import MOTION_REGISTERS, Register
 
 CONTROL_PORT = 5502
 _COUNTER = itertools.count(1)
-WAIT_S = 10.0
+WAIT_S = 30.0
 STEP_S = 0.12  # a step of 0.25 degrees may follow the last one after 0.1 s
 
 
@@ -33,7 +33,9 @@ def free_address() -> str:
 
 
 def settings(address, **changes):
-    return ArmParameters(**{'address': address, 'control_port': CONTROL_PORT, 'dry_run': False, **changes})
+    # Controller and driver share this process, and a busy machine may stop it for longer than the defaults allow.
+    patient = {'report_age_limit_s': 2.0, 'command_timeout_s': 0.8}
+    return ArmParameters(**{'address': address, 'control_port': CONTROL_PORT, 'dry_run': False, **patient, **changes})
 
 
 def bounded(function, *arguments):
