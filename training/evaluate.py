@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +17,8 @@ from training.objectives.tlv_core import TlvCoreObjective
 from training.pretrain import VOCABULARY_FILE, tlv_core_shape
 from training.recipe import TlvCoreRecipe
 from training.tokenizer import Tokenizer
-from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.parameters.definition import build_parameters
 
 EVALUATED_SPLITS = ('validation', 'held_out', 'unseen_sensor')
@@ -48,20 +50,16 @@ def evaluate(checkpoint: Path) -> dict[str, dict[str, float]]:
     return results
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='python -m training.evaluate', description=__doc__)
     parser.add_argument('--checkpoint', type=Path, required=True)
     parser.add_argument('--output', type=Path, help='JSON file to write besides the table')
-    arguments = parser.parse_args()
-    try:
-        results = evaluate(arguments.checkpoint)
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({'simulated': True, 'splits': results}, indent=1) + '\n')
+    options = parser.parse_args(arguments)
+    results = evaluate(options.checkpoint)
+    if options.output is not None:
+        write_atomically(options.output, json.dumps({'simulated': True, 'splits': results}, indent=1) + '\n')
     names = sorted({name for metrics in results.values() for name in metrics})
     print(f'{"simulated frames":34} ' + ' '.join(f'{split:>14}' for split in results))
     for name in names:

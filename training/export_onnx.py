@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from visuotactile_ros.errors import ConfigurationError, VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.errors import ConfigurationError
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='export_onnx', description=__doc__.splitlines()[0])
     parser.add_argument('--checkpoint', type=Path, help='folder written by `python -m training.pretrain`')
@@ -23,27 +26,22 @@ def main() -> int:
     parser.add_argument('--output', type=Path, required=True, help='model folder, for example models/my_encoder')
     parser.add_argument('--tower', choices=('touch', 'vision'), default='touch')
     parser.add_argument('--precision', choices=('int8', 'float32'), default='int8')
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     missing = [name for name in ('torch', 'onnx', 'onnxscript', 'safetensors')
                if importlib.util.find_spec(name) is None]
     if missing:
-        print(f'Exporting needs {", ".join(missing)}. Install it: pip install -r requirements/training.txt',
-              file=sys.stderr)
-        return 1
+        raise ConfigurationError(f'exporting needs {", ".join(missing)}',
+                                 'Install it: pip install -r requirements/training.txt')
     from training.export_tower import export_checkpoint, export_untrained
-    try:
-        if (arguments.checkpoint is None) == (arguments.untrained is None):
-            raise ConfigurationError('there must be one source of weights', 'Give --checkpoint or --untrained')
-        if arguments.checkpoint is not None:
-            report = export_checkpoint(arguments.checkpoint, arguments.output, arguments.tower, arguments.precision)
-        else:
-            report = export_untrained(arguments.untrained, arguments.output, arguments.tower, arguments.precision)
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if (options.checkpoint is None) == (options.untrained is None):
+        raise ConfigurationError('there must be one source of weights', 'Give --checkpoint or --untrained')
+    if options.checkpoint is not None:
+        report = export_checkpoint(options.checkpoint, options.output, options.tower, options.precision)
+    else:
+        report = export_untrained(options.untrained, options.output, options.tower, options.precision)
     for name, value in report.items():
         print(f'{name:40} {value:.5g}')
-    print(f'{arguments.output} written')
+    print(f'{options.output} written')
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe, load_recipe
 from training.tokenizer import Tokenizer
 from training.trainer import Trainer
-from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.command_line import command
 
 VOCABULARY_FILE = 'vocabulary.json'
 
@@ -55,23 +56,20 @@ def pretrain(recipe: TlvCoreRecipe, output: Path, resume: bool = False) -> dict[
     return Trainer(TlvCoreObjective(model, recipe, validation), train, recipe, output, resume).run()
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='python -m training.pretrain', description=__doc__)
     parser.add_argument('--recipe', type=Path, required=True)
     parser.add_argument('--output', type=Path, help='default: training/output/<recipe>')
     parser.add_argument('--resume', action='store_true', help='continue from the checkpoint in the output folder')
-    arguments = parser.parse_args()
-    output = arguments.output or Path('training/output') / arguments.recipe.stem
+    options = parser.parse_args(arguments)
+    output = options.output or Path('training/output') / options.recipe.stem
     start = time.monotonic()
     try:
-        metrics = pretrain(load_recipe(arguments.recipe, TlvCoreRecipe), output, arguments.resume)
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
+        metrics = pretrain(load_recipe(options.recipe, TlvCoreRecipe), output, options.resume)
     except KeyboardInterrupt:
-        print(f'Stopped. Continue with --resume; the last checkpoint is in {output}.', file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt(f'Stopped. Continue with --resume; the last checkpoint is in {output}.') from None
     for name, value in metrics.items():
         print(f'{name:32} {value:.4g}')
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; checkpoint in {output}')

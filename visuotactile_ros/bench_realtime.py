@@ -15,12 +15,13 @@ from typing import Any
 import psutil
 
 from visuotactile_ros.bringup import GRAPHS, read_arguments
-from visuotactile_ros.errors import ConfigurationError, VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.local_runner import LocalRunner
 from visuotactile_ros.nodes.run_monitor import RunMonitor
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.pour import running_graph
-from visuotactile_ros.report import write_atomically
 from visuotactile_ros.run_record import RunRecord, summarise
 
 START_TIMEOUT_S = 60.0
@@ -28,6 +29,7 @@ POLL_PERIOD_S = 0.1
 PERIOD_OF_DIAGNOSTICS_S = 1.0
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; 0 when there was something to measure for the whole time."""
     parser = argparse.ArgumentParser(prog='bench_realtime', description=__doc__.splitlines()[0])
@@ -35,17 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, help='JSON file')
     parser.add_argument('arguments', nargs='*', metavar='name:=value', help='arguments of the graph, as for pour')
     options = parser.parse_args(arguments)
-    try:
-        result = measure(options.seconds, read_arguments('pour', options.arguments))
-        text = json.dumps(result, indent=1, allow_nan=False) + '\n'
-        if options.output is not None:
-            write_atomically(options.output, text)
-    except (VisuotactileError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+    result = measure(options.seconds, read_arguments('pour', options.arguments))
+    text = json.dumps(result, indent=1, allow_nan=False) + '\n'
+    if options.output is not None:
+        write_atomically(options.output, text)
     print(text, end='')
     return 0
 

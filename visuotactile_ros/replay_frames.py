@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from visuotactile_ros.bringup import GRAPHS, graph_processes
-from visuotactile_ros.errors import ConfigurationError, SensorError, VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.errors import ConfigurationError, SensorError
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.local_runner import LocalRunner, run_environment
-from visuotactile_ros.report import new_run_folder, write_atomically
+from visuotactile_ros.report import new_run_folder
 from visuotactile_ros.sensors.recorded_images import open_recording
 
 START_TIMEOUT_S = 60.0
@@ -26,6 +28,7 @@ POLL_PERIOD_S = 0.02
 DISCOVERY_S = 0.5
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replay a recording once; 0 only if every frame has its embedding and predictions."""
     defaults = GRAPHS['replay']
@@ -39,17 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, help='JSON file; by default replay.json in a new folder under runs/')
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _check_recording(options.path)
-        result = replay(options.path, options.sensor_kind, options.model, options.rate_hz, print)
-        output = options.output or new_run_folder(Path('runs')) / 'replay.json'
-        write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
-    except (VisuotactileError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+    _check_recording(options.path)
+    result = replay(options.path, options.sensor_kind, options.model, options.rate_hz, print)
+    output = options.output or new_run_folder(Path('runs')) / 'replay.json'
+    write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
     print(f'{len(result["embeddings"])} of {result["frames_published"]} frames encoded: {output}')
     return 0 if result['complete'] else 1
 

@@ -6,11 +6,11 @@ import base64
 import contextlib
 import html
 import json
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.run_record import RunRecord, summarise
 
 REPORT_FORMAT = 1
@@ -32,20 +32,6 @@ figure { margin: 0 0 14px; padding: 16px 18px } img { width: 100%; display: bloc
 ul { margin: 0; padding-left: 20px } .faults { background: #fff5f5; border-radius: 12px; padding: 14px 18px;
   margin-bottom: 14px }
 """
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with unfinished.open('w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def new_run_folder(parent: Path) -> Path:

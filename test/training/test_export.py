@@ -130,7 +130,7 @@ def test_without_torch_the_command_says_what_to_install(tmp_path, monkeypatch, c
                         lambda name, *rest: None if name == 'torch' else find_spec(name, *rest))
     monkeypatch.setattr('sys.argv', ['export_onnx', '--output', str(tmp_path), '--checkpoint', str(tmp_path)])
     assert export_onnx.main() == 1
-    assert capsys.readouterr().err.startswith('Exporting needs torch. Install it: pip install')
+    assert capsys.readouterr().err.startswith('exporting needs torch. Install it: pip install')
 
 
 def test_recipe_survives_json():

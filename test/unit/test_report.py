@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visuotactile_ros.report import new_run_folder, write_atomically, write_report, write_report_json
+from visuotactile_ros.files import write_atomically
+from visuotactile_ros.report import new_run_folder, write_report, write_report_json
 from visuotactile_ros.run_record import (
     FrameSample,
     PourSample,

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -30,6 +32,8 @@ from training.fit_gel_optics import (
     split,
     tip_slopes,
 )
+from visuotactile_ros.command_line import command
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.simulation.contact import ContactState
 from visuotactile_ros.simulation.gel_optics import GelRenderer
 from visuotactile_ros.simulation.objects import sample_object
@@ -99,23 +103,25 @@ def milliseconds_a_frame(kind: str, repeats: int) -> dict[str, float]:
             'new_object': median(lambda index: contacts[index])}
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--output', type=Path, help='JSON file to write')
     parser.add_argument('--frames', type=Path, default=FRAMES, help='folder of real frames')
     parser.add_argument('--repeats', type=int, default=60, help='frames to time for each sensor')
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     result = {'unit_of_errors': 'grey levels, mean absolute over RGB, presses held out of the fit',
-              'gelsight': ball_press_errors(arguments.frames), 'gelsight_mini': tip_press_errors(arguments.frames),
-              'milliseconds_a_frame': {kind: milliseconds_a_frame(kind, arguments.repeats) for kind in SENSOR_PROFILES},
+              'gelsight': ball_press_errors(options.frames), 'gelsight_mini': tip_press_errors(options.frames),
+              'milliseconds_a_frame': {kind: milliseconds_a_frame(kind, options.repeats) for kind in SENSOR_PROFILES},
               'time': 'thread CPU time of one core, 320 x 240',
               'machine': f'{platform.machine()} {platform.system()}, Python {platform.python_version()}'}
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps(result, indent=2) + '\n')
+    if options.output is not None:
+        write_atomically(options.output, json.dumps(result, indent=2) + '\n')
     print(json.dumps(result, indent=2))
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from training.evaluation.linear_probe import balanced_accuracy, fit_probe, inter
 from training.export_tower import export_untrained
 from training.recipe import TlvCoreRecipe, load_recipe
 from training.tokenizer import Tokenizer
-from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.frame import Frame, SensorIdentity
 from visuotactile_ros.inference.encoder import TactileEncoder
 
@@ -94,7 +96,8 @@ def _probe_task(embeddings: dict, labels: dict, split: str, task: str, classes: 
             'chance': round(1.0 / classes, 4), 'test_samples': len(test_y), 'seeds': seeds}
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='python -m training.evaluation.bench_probe',
                                      description=__doc__.splitlines()[0])
@@ -102,21 +105,16 @@ def main() -> int:
     parser.add_argument('--encoder', type=Path, default=Path('models/tlv_core_tiny_touch'))
     parser.add_argument('--recipe', type=Path, default=Path('training/recipes/tlv_core_tiny.yaml'))
     parser.add_argument('--seeds', type=int, default=5)
-    arguments = parser.parse_args()
-    try:
-        recipe = load_recipe(arguments.recipe, TlvCoreRecipe)
-        untrained = Path('training/output') / f'{arguments.recipe.stem}_untrained_touch'
-        export_untrained(arguments.recipe, untrained, 'touch', 'float32')
-        folders = {'trained': arguments.encoder, 'untrained': untrained}
-        report = {'simulated': True, 'encoder': str(arguments.encoder), 'encoders': {}}
-        for name, folder in folders.items():
-            print(f'probing {folder}', file=sys.stderr, flush=True)
-            report['encoders'][name] = probe_encoder(TactileEncoder(folder), probe_recipe(recipe), arguments.seeds)
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + '\n')
+    options = parser.parse_args(arguments)
+    recipe = load_recipe(options.recipe, TlvCoreRecipe)
+    untrained = Path('training/output') / f'{options.recipe.stem}_untrained_touch'
+    export_untrained(options.recipe, untrained, 'touch', 'float32')
+    folders = {'trained': options.encoder, 'untrained': untrained}
+    report = {'simulated': True, 'encoder': str(options.encoder), 'encoders': {}}
+    for name, folder in folders.items():
+        print(f'probing {folder}', file=sys.stderr, flush=True)
+        report['encoders'][name] = probe_encoder(TactileEncoder(folder), probe_recipe(recipe), options.seeds)
+    write_atomically(options.output, json.dumps(report, indent=1) + '\n')
     print(summary(report))
     return 0
 

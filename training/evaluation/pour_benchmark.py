@@ -20,7 +20,9 @@ import cv2
 import numpy as np
 
 from training.pouring.simulated_episode import PourTrace, RenderedTouch, one_frame_a_call, simulate_pour
-from visuotactile_ros.errors import ConfigurationError, VisuotactileError
+from visuotactile_ros.command_line import command
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.inference.encoder import TactileEncoder
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.pouring_policy import PouringPolicy
@@ -121,7 +123,8 @@ def run(seeds: Sequence[int], controllers: dict[str, Pour],
             'target_mass_g': target_g, 'seeds': list(seeds), 'controllers': result}
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='pour_benchmark', description=__doc__.splitlines()[0])
     parser.add_argument('--seeds', default='1-40')
@@ -131,25 +134,19 @@ def main() -> int:
     parser.add_argument('--policy', default='models/pouring_policy')
     parser.add_argument('--untrained-encoder', default='models/untrained_touch')
     parser.add_argument('--untrained-encoder-policy', default='models/pouring_policy_untrained_encoder')
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    folders = {'policy': (arguments.encoder, arguments.policy),
-               'untrained_encoder': (arguments.untrained_encoder, arguments.untrained_encoder_policy)}
-    try:
-        for encoder_and_policy in folders.values():
-            policy_pour(*encoder_and_policy)
-        controllers = {'torque_weight': torque_weight_pour,
-                       **{name: partial(pour_with, *both) for name, both in folders.items()}}
-        spawn = multiprocessing.get_context('spawn')
-        with spawn.Pool(arguments.processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            result = run(parse_seeds(arguments.seeds), controllers, pool.imap)
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
-    text = json.dumps(result, indent=2)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text + '\n')
+    folders = {'policy': (options.encoder, options.policy),
+               'untrained_encoder': (options.untrained_encoder, options.untrained_encoder_policy)}
+    for encoder_and_policy in folders.values():
+        policy_pour(*encoder_and_policy)
+    controllers = {'torque_weight': torque_weight_pour,
+                   **{name: partial(pour_with, *both) for name, both in folders.items()}}
+    spawn = multiprocessing.get_context('spawn')
+    with spawn.Pool(options.processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        result = run(parse_seeds(options.seeds), controllers, pool.imap)
+    if options.output is not None:
+        write_atomically(options.output, json.dumps(result, indent=2) + '\n')
     print('SIMULATED pours')
     for name, values in result['controllers'].items():
         low, high = values['ci95_g']

@@ -27,7 +27,7 @@ from training.pouring.demonstrations import Demonstration
 from training.pouring.policy_network import CONTACT_SCALE, MASS_SCALE_G, PouringNetwork
 from training.pouring.recordings import recordings
 from training.recipe import load_recipe, recipe_as_dict
-from visuotactile_ros.errors import VisuotactileError
+from visuotactile_ros.command_line import command
 from visuotactile_ros.inference.encoder import TactileEncoder
 from visuotactile_ros.inference.model_card import ModelCard, TensorDescription
 from visuotactile_ros.inference.model_folder import write_model_folder
@@ -286,19 +286,15 @@ def run(recipe: PouringRecipe) -> dict[str, dict]:
     return results
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog='train_policy', description=__doc__.splitlines()[0])
     parser.add_argument('--recipe', type=Path, default=Path('training/recipes/pouring_policy.yaml'))
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     torch.set_num_threads(1)
-    try:
-        results = run(load_recipe(arguments.recipe, PouringRecipe))
-    except VisuotactileError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(results, indent=2))
+    print(json.dumps(run(load_recipe(options.recipe, PouringRecipe)), indent=2))
     return 0
 
 
