@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyudev
@@ -67,7 +67,11 @@ def find_video_device(serial: str, kind: str = '') -> VideoDevice:
     Raises:
         SensorError: No camera matches, or more than one; the text lists those that are there.
     """
-    present = list_video_devices()
+    return choose_video_device(list_video_devices(), serial, kind)
+
+
+def choose_video_device(present: Sequence[VideoDevice], serial: str, kind: str = '') -> VideoDevice:
+    """Choose among cameras as `find_video_device` does."""
     wanted_kind = CAMERA_OF_SENSOR_KIND.get(kind, kind)
     of_kind = [device for device in present if wanted_kind in ('', device.kind)]
     found = [device for device in of_kind if serial == '' or _plain(device.serial) == _plain(serial)]
@@ -77,7 +81,7 @@ def find_video_device(serial: str, kind: str = '') -> VideoDevice:
     there = '; '.join(map(describe, found or present)) or 'no camera at all'
     if not found:
         remedy = 'Set serial to one of those' if serial and of_kind else \
-            'Plug it in, look at dmesg, and run the doctor: ros2 run visuotactile_ros doctor'
+            'Check its cable and port, and see what dmesg and ros2 run visuotactile_ros doctor say'
         raise SensorError(f'there is no {wanted}, but {there}', remedy)
     remedy = 'Set device_path to the one meant under /dev/v4l/by-path' if serial or not all(
         device.serial for device in found) else 'Set serial to the one meant'
