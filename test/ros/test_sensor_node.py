@@ -1,7 +1,9 @@
 """sensor on a replayed folder: the device seam is the only thing that is not a device."""
 
+import errno
 import json
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from visuotactile_ros.nodes import sensor_node
 from visuotactile_ros.nodes.sensor_node import SensorNode
 from visuotactile_ros.ros_interface.image_codec import decode_image
 from visuotactile_ros.ros_interface.messages import ns_from_time
+from visuotactile_ros.sensors import frame_grabber
 from visuotactile_ros.sensors.sources import recorded_or_device_source
 
 LEFT = '/tactile/left'
@@ -51,18 +54,25 @@ class ScriptedSource:
         self.sensor, self.nominal_period_s = source.sensor, source.nominal_period_s
         self.stamps_ns = {}
         self.unplugged = threading.Event()
+        self.open_error = SensorError('left is not there', 'Plug it in')
+        self.next_error = None
+        self.wall_clock_ahead_ns = 0
         self.change_image = lambda image: image
 
     def open(self):
         if self.unplugged.is_set():
-            raise SensorError('left is not there', 'Plug it in')
+            raise self.open_error
         self._source.open()
 
     def grab(self):
         frame = self._source.grab()
         if self.unplugged.is_set():
-            raise SensorError('left was unplugged', 'Plug it in')
-        frame = Frame(self.change_image(frame.image_hwc), frame.stamp_ns, frame.sensor, frame.sequence)
+            raise SensorError('left was unplugged', 'Plug it in') from OSError(errno.ENODEV, 'No such device')
+        if self.next_error is not None:
+            error, self.next_error = self.next_error, None
+            raise error
+        frame = Frame(self.change_image(frame.image_hwc), frame.stamp_ns + self.wall_clock_ahead_ns, frame.sensor,
+                      frame.sequence)
         self.stamps_ns[frame.stamp_ns] = frame.sequence
         return frame
 
@@ -114,32 +124,73 @@ def test_capture_reference_answers_when_the_new_reference_is_there(graph, frames
     assert node._reference.image_hwc.mean() == pytest.approx(before.mean() + 1, abs=0.5)
 
 
+def reported(reports, level, *words):
+    """The statuses of the sensor at a level, all of whose words are in the message."""
+    return [status for report in list(reports) for status in report.status
+            if status.level == level and all(word in status.message for word in words)]
+
+
 def test_an_unplugged_sensor_is_reported_publishes_nothing_and_comes_back(graph, frames_folder, scripted):
     reports, images = graph.listen(DiagnosticArray, '/diagnostics', 10), graph.listen(Image, f'{LEFT}/image_raw')
-    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=5))
+    # Not because it was silent for long: it is never called dead here.
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=1000))
     wait_until(lambda: images and node._fault == '')
     scripted[0].unplugged.set()
-    wait_until(lambda: reports and reports[-1].status[0].level == DiagnosticStatus.ERROR)
+    wait_until(lambda: reported(reports, DiagnosticStatus.ERROR, 'left'))
+    wait_until(lambda: 'not there' in node._fault)
     count = len(images)
     refused = graph.call(Trigger, f'{LEFT}/sensor/capture_reference')
     assert not refused.success and 'gives no frames' in refused.message
-    wait_until(lambda: 'unplugged' in node._fault or 'not there' in node._fault)
+    assert node.state_label == 'active'
+    assert graph.helper.count_publishers(f'{LEFT}/image_raw') == graph.helper.count_publishers(f'{LEFT}/contact') == 1
+    scripted[0].open_error = SensorError('left is D20002, not D20001', 'Plug D20001 in')
+    wait_until(lambda: reported(reports, DiagnosticStatus.ERROR, 'D20002, not D20001'))
     assert len(images) == count and node.state_label == 'active'
+    reports.clear()
     scripted[0].unplugged.clear()
+    wait_until(lambda: len(images) > count and reported(reports, DiagnosticStatus.OK, 'publishing'))
+    values = {pair.key: pair.value for pair in reported(reports, DiagnosticStatus.OK)[-1].values}
+    assert int(values['reopened']) >= 1 and int(values['failed_grabs']) >= 2
+
+
+def test_one_damaged_picture_is_reported_in_the_words_of_its_driver_and_the_frames_go_on(
+        graph, frames_folder, scripted):
+    reports, images = graph.listen(DiagnosticArray, '/diagnostics', 10), graph.listen(Image, f'{LEFT}/image_raw')
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=1000))
+    wait_until(lambda: images and node._reference.image_hwc is not None)
+    scripted[0].next_error = SensorError('left: half a JPEG', 'Use another USB port')
+    wait_until(lambda: reported(reports, DiagnosticStatus.WARN, 'half a JPEG'))
+    count = len(images)
+    reports.clear()
+    wait_until(lambda: len(images) > count and reported(reports, DiagnosticStatus.OK, 'publishing'))
+
+
+def test_frames_from_before_a_wall_clock_that_was_set_back_are_not_followed_by_earlier_ones(
+        graph, frames_folder, scripted):
+    images = graph.listen(Image, f'{LEFT}/image_raw', 10)
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    scripted[0].wall_clock_ahead_ns = 1_000_000_000
+    wait_until(lambda: images and ns_from_time(images[-1].header.stamp) > time.time_ns())
+    scripted[0].wall_clock_ahead_ns = 0
+    wait_until(lambda: 'the clock of the machine stands' in node._fault)
+    count = len(images)
     wait_until(lambda: len(images) > count and node._fault == '')
+    stamps_ns = [ns_from_time(message.header.stamp) for message in images]
+    assert stamps_ns == sorted(set(stamps_ns))
 
 
 def test_frozen_and_black_frames_are_not_published(graph, frames_folder, scripted):
     node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, frozen_after_frames=3, black_after_frames=3))
-    images = graph.listen(Image, f'{LEFT}/image_raw')
+    images, reports = graph.listen(Image, f'{LEFT}/image_raw'), graph.listen(DiagnosticArray, '/diagnostics', 10)
     wait_until(lambda: images)
     scripted[0].change_image = lambda image: np.full_like(image, 90)
-    wait_until(lambda: 'frozen' in node._fault)
+    wait_until(lambda: reported(reports, DiagnosticStatus.ERROR, 'left is frozen'))
     count = len(images)
     rng = np.random.default_rng(1)
     scripted[0].change_image = lambda image: rng.integers(0, 3, image.shape, dtype=np.uint8)
-    wait_until(lambda: 'black' in node._fault)
+    wait_until(lambda: reported(reports, DiagnosticStatus.ERROR, 'left is black'))
     assert len(images) <= count + 2  # black only after black_after_frames of them
+    assert node.state_label == 'active'
 
 
 def test_a_replay_without_frames_leaves_the_node_inactive_with_one_line(graph, tmp_path):
@@ -150,7 +201,7 @@ def test_a_replay_without_frames_leaves_the_node_inactive_with_one_line(graph, t
 
 
 def test_a_device_that_is_absent_is_waited_for(graph, frames_folder, scripted, monkeypatch):
-    monkeypatch.setattr(sensor_node, 'FIRST_REOPEN_PAUSE_S', 0.05)
+    monkeypatch.setattr(frame_grabber, 'FIRST_REOPEN_PAUSE_S', 0.05)
     images = graph.listen(Image, f'{LEFT}/image_raw')
     settings = replay_settings(frames_folder, source='device')
     monkeypatch.setattr(sensor_node, 'source_for', lambda _: scripted[0])

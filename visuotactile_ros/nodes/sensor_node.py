@@ -20,18 +20,20 @@ from visuotactile_ros.ros_interface.managed_node import ManagedNode
 from visuotactile_ros.ros_interface.messages import image_message
 from visuotactile_ros.ros_interface.node_main import run_node
 from visuotactile_ros.ros_interface.qos import STREAM_PUBLISHER
-from visuotactile_ros.sensors.frame_grabber import FIRST_REOPEN_PAUSE_S, LONGEST_REOPEN_PAUSE_S, FrameGrabber
+from visuotactile_ros.sensors.frame_grabber import LATE_AFTER_PERIODS, FrameGrabber
 from visuotactile_ros.sensors.reference_frame import ReferenceFrame
 from visuotactile_ros.simulation.simulated_sensor import source_for
 
 PARAMETER_GROUPS = (('', SensorParameters),)
-FAULT_AFTER_PERIODS = 2
 LOG_PERIOD_S = 5.0
 JOIN_TIMEOUT_S = 10.0
 
 
 class SensorNode(ManagedNode):
     """Publishes every frame once, as soon as it is there, and nothing in its place when it is not.
+
+    The node stays active, with all its topics, while its device is away or not to be believed: `/diagnostics` says so
+    within two frame periods, and frames go on when the same device is back.
 
     Topics (relative to the namespace, `/tactile/left` in the shipped graphs): `image_raw` (sensor_msgs/Image rgb8,
     stamped at the grab) and, with a gel, `contact` (std_msgs/Bool). Service `~/capture_reference` (std_srvs/Trigger):
@@ -47,7 +49,8 @@ class SensorNode(ManagedNode):
         self._reference_lock = threading.Lock()
         self._reference: ReferenceFrame | None = None
         self._reference_waiters: list[Future] = []
-        self._fault = self._late = ''
+        self._fault = self._warning = ''
+        self._fault_since_s = 0.0
 
     def configure(self) -> None:
         """Build the source; the device is opened when the node becomes active."""
@@ -81,12 +84,13 @@ class SensorNode(ManagedNode):
         """
         settings = self._settings
         if settings.source == 'replay':
-            self._grabber.start()
+            self._source.open()
         self._reference = ReferenceFrame(
             settings.sensor_name, settings.reference_frames, settings.reference_disagreement_level,
             settings.contact_on_level, settings.contact_off_level) if settings.has_gel else None
-        self._fault = self._late = ''
+        self._fault = self._warning = ''
         self._stopping.clear()
+        self._grabber.start()
         self._worker = self.start_worker(self._publish_frames, 'publish frames')
 
     def deactivate(self) -> None:
@@ -104,7 +108,7 @@ class SensorNode(ManagedNode):
 
     def hardware_id(self) -> str:
         """Serial number of the device."""
-        return self.parameters[SensorParameters].serial
+        return self.parameters[SensorParameters].serial if self._grabber is None else self._source.sensor.serial
 
     def health(self) -> Health:
         """Rate and age of the frames, contact, and the fault of the moment."""
@@ -112,67 +116,50 @@ class SensorNode(ManagedNode):
         values = {'source': self._settings.source, 'published_hz': self._published.rate_hz(),
                   'grabbed_hz': statistics.rate_hz, 'frame_age_ms': statistics.frame_age_ms,
                   'grabbed_frames': statistics.grabbed_frames, 'dropped_frames': statistics.dropped_frames,
-                  'failed_grabs': statistics.failed_grabs, 'reopened': statistics.reopened}
+                  'refused_frames': statistics.refused_frames, 'failed_grabs': statistics.failed_grabs,
+                  'reopened': statistics.reopened}
         if self._reference is not None:
             values['difference_level'] = self._reference.difference_level
             values['in_contact'] = self._reference.in_contact
         if self._fault != '':
             return Health(ERROR, self._fault, values)
-        if self._late != '':
-            return Health(WARN, self._late, values)
+        if self._warning != '':
+            return Health(WARN, self._warning, values)
         if self._reference is not None and self._reference.image_hwc is None:
             return Health(WARN, 'no reference yet, so contact is not known', values)
         return Health(OK, 'publishing', values)
 
     def _publish_frames(self) -> None:
-        if not self._open_source():
-            return
-        sequence = -1
-        opened_s, dead_after_s = time.monotonic(), self._settings.dead_after_periods * self._source.nominal_period_s
-        wait_s = FAULT_AFTER_PERIODS * self._source.nominal_period_s
+        sequence, wait_s = -1, LATE_AFTER_PERIODS * self._source.nominal_period_s
         while not self._stopping.is_set():
             frame = self._grabber.wait_for_newer(sequence, wait_s)
+            statistics = self._grabber.statistics()
             if frame is None:
-                statistics = self._grabber.statistics()
                 if statistics.ended:
                     self.get_logger().info(f'The replay of {self._settings.replay_path} has ended.')
                     self.finished.set()
                     return
-                is_starting = statistics.grabbed_frames == 0 and time.monotonic() - opened_s < dead_after_s
-                if statistics.fault and not is_starting:
+                if statistics.fault != '':
                     self._set_fault(statistics.fault)
                 else:
-                    self._set_late(f'no frame for more than {wait_s * 1000:.0f} ms')
+                    self._set_warning(statistics.warning or f'no frame for more than {wait_s * 1000:.0f} ms')
                 continue
             sequence = frame.sequence
             age_ms = (time.time_ns() - frame.stamp_ns) / 1e6
             if age_ms > self._settings.max_frame_age_ms:
-                self._set_late(f'a frame was {age_ms:.0f} ms old when it could be published')
+                self._set_warning(f'a frame was {age_ms:.0f} ms old when it could be published')
                 continue
             self._image_publisher.publish(image_message(frame, self._settings.frame_id or self._settings.sensor_name))
             self._published.add()
-            self._set_late('')
+            self._set_warning(statistics.warning)
             self._set_fault('')
             if self._reference is not None:
                 self._update_contact(frame)
 
-    def _open_source(self) -> bool:
-        """Open the source, trying again until it is there; False when the node stops first."""
-        pause_s = FIRST_REOPEN_PAUSE_S
-        while not self._stopping.is_set():
-            try:
-                self._grabber.start()
-                return True
-            except SensorError as error:
-                self._set_fault(str(error))
-            self._stopping.wait(pause_s)
-            pause_s = min(2.0 * pause_s, LONGEST_REOPEN_PAUSE_S)
-        return False
-
-    def _set_late(self, text: str) -> None:
-        """Report a gap in the frames at once; a busy machine makes short ones, which are not worth a log line."""
-        changed = (text == '') != (self._late == '')
-        self._late = text
+    def _set_warning(self, text: str) -> None:
+        """Report a gap or a doubt at once; a busy machine makes short gaps, which are not worth a log line."""
+        changed = (text == '') != (self._warning == '')
+        self._warning = text
         if changed:
             self.publish_diagnostics()
 
@@ -180,10 +167,13 @@ class SensorNode(ManagedNode):
         changed = (fault == '') != (self._fault == '')
         self._fault = fault
         if fault != '':
+            if changed:
+                self._fault_since_s = time.monotonic()
             self._answer_waiters(fault)
             self.get_logger().error(fault, throttle_duration_sec=LOG_PERIOD_S)
         elif changed:
-            self.get_logger().info(f'{self._settings.sensor_name} gives frames again.')
+            fault_s = time.monotonic() - self._fault_since_s
+            self.get_logger().info(f'{self._settings.sensor_name} gives frames again after {fault_s:.1f} s.')
         if changed:
             self.publish_diagnostics()
 

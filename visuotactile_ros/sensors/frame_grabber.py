@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
-
-import numpy as np
 
 from visuotactile_ros.errors import SensorError
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors.frame_checks import FrameChecks, FrameOrder
 from visuotactile_ros.sensors.interface import FrameSource
+from visuotactile_ros.sensors.pacing import MACHINE_CLOCK, Clock
 
+LATE_AFTER_PERIODS = 2
 FIRST_REOPEN_PAUSE_S = 0.5
 LONGEST_REOPEN_PAUSE_S = 8.0
-STOP_TIMEOUT_S = 5.0
+# Longest that opening a device takes, or a grab that a stopping grabber waits for.
+DRIVER_TIMEOUT_S = 5.0
 RATE_WINDOW_FRAMES = 60
+LOST_DEVICE_ERRNOS = (errno.ENODEV, errno.ENXIO, errno.ENOENT)
 
 
 @dataclass(frozen=True)
@@ -29,58 +32,87 @@ class GrabberStatistics:
         frame_age_ms: Time since the stamp of the newest frame; infinite before the first.
         grabbed_frames: Frames that came.
         dropped_frames: Frames that the source skipped, by its sequence numbers.
-        failed_grabs: Grabs that ended in an error.
+        refused_frames: Frames thrown away because their stamp or sequence number was not above the last one.
+        failed_grabs: Grabs, and attempts to open the source, that ended in an error.
         reopened: How often the source was opened again.
         ended: Whether a replay has come to its end.
-        fault: Why no frame can be read now, one line, or '' when all is well.
+        fault: Why no frame can be believed now, one line, or '' when all is well.
+        warning: What went wrong without being a fault yet, one line, or ''.
     """
 
     rate_hz: float
     frame_age_ms: float
     grabbed_frames: int
     dropped_frames: int
+    refused_frames: int
     failed_grabs: int
     reopened: int
     ended: bool
     fault: str
+    warning: str
+
+
+def is_device_lost(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is the system's word that a device is no longer there."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in LOST_DEVICE_ERRNOS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class FrameGrabber:
-    """Drains a source without pause, so that no buffer ever holds an old frame.
+    """Drains a source without pause, so that no buffer ever holds an old frame, and opens it again when it fails.
+
+    A source is closed as soon as it says that its device is lost, when it has been silent for too long, and when it is
+    frozen. It is opened again at once, and ever more seldom until a good frame comes. What `open` finds is the
+    source's business: a device with another serial number is one more reason why it cannot be opened.
+
+    The frames that come out have stamps and sequence numbers that only grow, whatever the source and the wall clock do.
 
     Args:
         source: What to read; the grabber opens and closes it.
         parameters: When the source counts as dead, frozen or black.
+        clock: The time that passes.
     """
 
-    def __init__(self, source: FrameSource, parameters: SensorParameters):
-        self._source, self._parameters = source, parameters
+    def __init__(self, source: FrameSource, parameters: SensorParameters, clock: Clock = MACHINE_CLOCK):
+        self._source, self._parameters, self._clock = source, parameters, clock
+        self._late_after_s = LATE_AFTER_PERIODS * source.nominal_period_s
         self._dead_after_s = parameters.dead_after_periods * source.nominal_period_s
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
+        self._is_open = False
         self._reset()
+        self._error = self._not_running()
 
     def _reset(self) -> None:
         self._latest: Frame | None = None
+        self._order = FrameOrder(self._source.sensor.name)
+        self._checks = FrameChecks(self._source.sensor.name, self._parameters)
         self._error: SensorError | None = None
-        self._last_frame_s = time.monotonic()
         self._arrivals_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
-        self._grabbed = self._dropped = self._failed = self._reopened = 0
-        self._identical = self._black = 0
+        self._grabbed = self._failed = self._times_opened = 0
         self._ended = False
-        self._reopen_pause_s = FIRST_REOPEN_PAUSE_S
+        self._last_frame_s = self._last_sign_of_life_s = self._clock.monotonic_s()
+        self._reopen_pause_s = 0.0
+
+    def _not_running(self) -> SensorError:
+        return SensorError(f'{self._source.sensor.name} is not running', 'Start the sensor')
 
     def start(self) -> None:
-        """Open the source and start to read; does nothing on a running grabber.
+        """Begin to open and read the source in a thread; does nothing on a running grabber.
 
         Raises:
-            SensorError: The source cannot be opened.
+            SensorError: The driver of the source still holds the thread of the last time.
         """
         if self._thread is not None:
-            return
-        self._source.open()
-        self._reset()
+            if not self._stopping.is_set():
+                return
+            self.stop()
+        with self._changed:
+            self._reset()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f'grab {self._source.sensor.name}', daemon=True)
         self._thread.start()
@@ -91,15 +123,115 @@ class FrameGrabber:
         Raises:
             SensorError: The driver of the source holds the thread and does not return.
         """
-        if self._thread is None:
-            return
         self._stopping.set()
-        self._thread.join(STOP_TIMEOUT_S)
-        if self._thread.is_alive():
-            # Closing a device under a thread that is reading it can crash the process.
-            raise SensorError(f'{self._source.sensor.name} does not return from its driver', 'Unplug it and restart')
-        self._thread = None
-        self._source.close()
+        if self._thread is not None:
+            self._thread.join(DRIVER_TIMEOUT_S)
+            if self._thread.is_alive():
+                # Closing a device under a thread that is reading it can crash the process.
+                raise SensorError(f'{self._source.sensor.name} does not return from its driver',
+                                  'Unplug it and restart')
+            self._thread = None
+        if self._is_open:
+            self._close_source()
+        with self._changed:
+            self._error = self._not_running()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() and self.step():
+            pass
+
+    def step(self) -> bool:
+        """Open a closed source, or take one frame of an open one: what the thread of a grabber does again and again.
+
+        Returns:
+            False when a replay has come to its end.
+        """
+        if not self._is_open:
+            self._open_source()
+            return True
+        began_s = self._clock.monotonic_s()
+        try:
+            frame = self._source.grab()
+        except Exception as error:  # whatever a driver raises, a reader that dies quietly is a dead sensor
+            self._note_failure(error)
+            now_s = self._clock.monotonic_s()
+            if is_device_lost(error) or now_s - self._last_sign_of_life_s > self._dead_after_s:
+                self._close_source()
+            else:
+                # Only a grab that failed before its time waits: after a damaged picture the next is already due.
+                self._clock.sleep(max(0.0, began_s + self._source.nominal_period_s - now_s), self._stopping)
+            return True
+        if frame is None:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+            return False
+        self._accept(frame)
+        return True
+
+    def _open_source(self) -> None:
+        if self._reopen_pause_s > 0.0:
+            self._clock.sleep(self._reopen_pause_s, self._stopping)
+            if self._stopping.is_set():
+                return
+        self._reopen_pause_s = min(max(FIRST_REOPEN_PAUSE_S, 2.0 * self._reopen_pause_s), LONGEST_REOPEN_PAUSE_S)
+        try:
+            self._source.open()
+        except Exception as error:  # as in step
+            self._note_failure(error)
+            self._close_source()
+            return
+        with self._changed:
+            self._is_open, self._error = True, None
+            self._times_opened += 1
+            self._arrivals_s.clear()
+            self._order.source_opened()
+            self._last_sign_of_life_s = self._clock.monotonic_s()
+            if self._times_opened == 1:
+                self._last_frame_s = self._last_sign_of_life_s
+
+    def _close_source(self) -> None:
+        """Close at once: a device node that is still held cannot be given to the device when it comes back."""
+        with self._changed:
+            self._is_open = False
+        try:
+            self._source.close()
+        except Exception as error:  # as in step
+            self._note_failure(error)
+
+    def _note_failure(self, error: Exception) -> None:
+        if not isinstance(error, SensorError):
+            # Some exceptions fill several lines.
+            text = ' '.join(f'{type(error).__name__} {error}'.split())
+            error = SensorError(f'{self._source.sensor.name}: {text}', 'Replug the sensor')
+        with self._changed:
+            self._failed += 1
+            self._error = error
+            self._changed.notify_all()
+
+    def _accept(self, frame: Frame) -> None:
+        now_s = self._clock.monotonic_s()
+        with self._changed:
+            self._last_sign_of_life_s = now_s
+            try:
+                frame = self._order.admit(frame)
+            except SensorError as error:
+                self._error = error
+                return
+            self._checks.add(frame.image_hwc)
+            if self._checks.fault() is None:
+                self._reopen_pause_s = 0.0
+            self._grabbed += 1
+            self._error = None
+            self._last_frame_s = now_s
+            self._arrivals_s.append(now_s)
+            self._latest = frame
+            # A recording that stands still would begin anew for ever.
+            if self._checks.is_frozen and self._parameters.source != 'replay':
+                self._error = self._checks.fault()
+            self._changed.notify_all()
+        if self._error is not None:
+            self._close_source()
 
     def read_latest(self, max_frame_age_ms: float) -> Frame:
         """Return the newest frame at once.
@@ -113,123 +245,56 @@ class FrameGrabber:
         with self._changed:
             fault = self._fault()
             if fault is not None:
-                raise fault
+                raise fault.with_traceback(None)  # else the one error would keep the traces of all its readers
             frame, age_ms = self._latest, self._age_ms()
+        if frame is None:
+            raise SensorError(f'{self._source.sensor.name} has given no frame yet', 'Wait for the first frame')
         if age_ms > max_frame_age_ms:
             raise SensorError(f'{frame.sensor.name}: the newest frame is {age_ms:.0f} ms old, the limit is '
                               f'{max_frame_age_ms:g} ms', 'Check the rate of the source and the load of the machine')
         return frame
 
     def wait_for_newer(self, sequence: int, timeout_s: float) -> Frame | None:
-        """Wait for a frame that the caller has not had.
+        """Wait for a frame that the caller has not had, or for bad news.
 
         Args:
             sequence: Sequence number of the last frame the caller had; -1 where there was none.
             timeout_s: Longest wait, seconds.
 
         Returns:
-            The newest frame, or None when none came in time, the source is frozen or black, or a replay ended.
+            The newest frame, or None when none came in time, a grab failed meanwhile, the source is frozen or black,
+            or a replay ended.
         """
-        def ready() -> bool:
-            return self._ended or (self._latest is not None and self._latest.sequence > sequence
-                                   and self._image_fault() is None)
+        def is_newer() -> bool:
+            return self._latest is not None and self._latest.sequence > sequence and self._checks.fault() is None
         with self._changed:
-            self._changed.wait_for(ready, timeout_s)
-            newer = self._latest is not None and self._latest.sequence > sequence and self._image_fault() is None
-            return self._latest if newer else None
+            failed = self._failed
+            self._changed.wait_for(lambda: self._ended or self._failed > failed or is_newer(), timeout_s)
+            return self._latest if is_newer() else None
 
     def statistics(self) -> GrabberStatistics:
         """Summarise what the grabber has seen since its start."""
         with self._changed:
             fault, arrivals = self._fault(), self._arrivals_s
-            alive = len(arrivals) > 1 and time.monotonic() - self._last_frame_s <= self._dead_after_s
+            alive = len(arrivals) > 1 and self._silent_s() <= self._dead_after_s
             rate_hz = (len(arrivals) - 1) / max(arrivals[-1] - arrivals[0], 1e-9) if alive else 0.0
-            return GrabberStatistics(rate_hz, self._age_ms(), self._grabbed, self._dropped, self._failed,
-                                     self._reopened, self._ended, '' if fault is None else str(fault))
+            warning = self._checks.suspicion() if self._error is None else str(self._error)
+            return GrabberStatistics(
+                rate_hz, self._age_ms(), self._grabbed, self._order.dropped_frames, self._order.refused_frames,
+                self._failed, max(0, self._times_opened - 1), self._ended, '' if fault is None else str(fault), warning)
 
     def _age_ms(self) -> float:
-        return float('inf') if self._latest is None else (time.time_ns() - self._latest.stamp_ns) / 1e6
+        return float('inf') if self._latest is None else (self._clock.wall_ns() - self._latest.stamp_ns) / 1e6
+
+    def _silent_s(self) -> float:
+        return self._clock.monotonic_s() - self._last_frame_s
 
     def _fault(self) -> SensorError | None:
-        name = self._source.sensor.name
-        if self._thread is None:
-            return SensorError(f'{name} is not running', 'Start the sensor')
+        name, silent_s = self._source.sensor.name, self._silent_s()
+        if self._error is not None and (not self._is_open or silent_s > self._late_after_s):
+            return self._error
         if self._ended:
             return SensorError(f'{name}: the replay has ended', 'Start it again, or set replay_loop')
-        silent_s = time.monotonic() - self._last_frame_s
-        if silent_s > self._dead_after_s:
-            if self._error is not None:
-                return self._error
+        if silent_s > (self._dead_after_s if self._is_open else max(self._dead_after_s, DRIVER_TIMEOUT_S)):
             return SensorError(f'{name} is dead: no frame for {silent_s:.1f} s', 'Check cable and power')
-        if self._latest is None:
-            return self._error or SensorError(f'{name} has given no frame yet', 'Wait for the first frame')
-        return self._image_fault()
-
-    def _image_fault(self) -> SensorError | None:
-        name, limits = self._source.sensor.name, self._parameters
-        if self._identical >= limits.frozen_after_frames:
-            return SensorError(f'{name} is frozen: the last {self._identical} frames are identical',
-                               'Replug the sensor')
-        if self._black >= limits.black_after_frames:
-            return SensorError(f'{name} is black: {self._black} frames below {limits.black_below_level:g} grey levels',
-                               'Check its light, exposure and cover')
-        return None
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                frame = self._source.grab()
-            except Exception as error:  # whatever a driver raises, a reader that dies quietly is a dead sensor
-                self._note_failure(error)
-                if time.monotonic() - self._last_frame_s > self._dead_after_s:
-                    self._reopen()
-                else:
-                    self._stopping.wait(self._source.nominal_period_s)
-                continue
-            if frame is None:
-                with self._changed:
-                    self._ended = True
-                    self._changed.notify_all()
-                return
-            self._accept(frame)
-
-    def _note_failure(self, error: Exception) -> None:
-        if not isinstance(error, SensorError):
-            error = SensorError(f'{self._source.sensor.name}: {type(error).__name__} {error}', 'Replug the sensor')
-        with self._changed:
-            self._failed += 1
-            self._error = error
-
-    def _reopen(self) -> None:
-        """Close and open the source, ever more seldom, until it opens or the grabber stops."""
-        while not self._stopping.wait(self._reopen_pause_s):
-            self._reopen_pause_s = min(2.0 * self._reopen_pause_s, LONGEST_REOPEN_PAUSE_S)
-            try:
-                self._source.close()
-                self._source.open()
-            except Exception as error:  # as in _run
-                self._note_failure(error)
-                continue
-            with self._changed:
-                self._reopened += 1
-                self._arrivals_s.clear()
-            return
-
-    def _accept(self, frame: Frame) -> None:
-        image, before = frame.image_hwc, self._latest
-        identical = before is not None and np.array_equal(image, before.image_hwc)
-        # Every eighth pixel of every eighth row is enough to tell black from lit.
-        black = image[::8, ::8].mean() < self._parameters.black_below_level
-        now_s = time.monotonic()
-        with self._changed:
-            self._identical = self._identical + 1 if identical else 1
-            self._black = self._black + 1 if black else 0
-            if before is not None:
-                self._dropped += max(0, frame.sequence - before.sequence - 1)
-            self._grabbed += 1
-            self._error = None
-            self._reopen_pause_s = FIRST_REOPEN_PAUSE_S
-            self._last_frame_s = now_s
-            self._arrivals_s.append(now_s)
-            self._latest = frame
-            self._changed.notify_all()
+        return self._checks.fault()
