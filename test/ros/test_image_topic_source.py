@@ -262,3 +262,5 @@ def test_a_stamp_counts_when_it_lies_between_the_limit_and_now_whoever_sent_it(a
 
 def test_a_machine_whose_clock_was_never_set_can_still_read_its_own_camera():
     check_stamp('a picture', 100_000 * MS, 100_001 * MS, 100_002 * MS, 200.0)
+    with pytest.raises(SensorError, match='its driver stamps by is ahead'):
+        check_stamp('a picture', 100_003 * MS, 100_001 * MS, 100_002 * MS, 200.0)

@@ -213,6 +213,14 @@ def test_content_that_is_no_picture_is_refused(data, told):
     assert '\n' not in str(refused.value)
 
 
+def test_a_jpeg_that_claims_more_pixels_than_opencv_takes_is_refused():
+    message = a_compressed_message(a_picture(24, 32), '.jpg', 'jpeg')
+    size_at = message.data.tobytes().index(b'\xff\xc0') + 5
+    message.data[size_at:size_at + 4] = array.array('B', (60_000).to_bytes(2, 'big') * 2)
+    with pytest.raises(MessageError, match='damaged'):
+        decode_compressed_image(message)
+
+
 @given(suffix=st.sampled_from(['.jpg', '.png']), kept=st.floats(0.0, 1.0, exclude_max=True))
 def test_a_picture_that_was_cut_off_is_refused(suffix, kept):
     message = a_compressed_message(a_picture(24, 32), suffix, 'jpeg')
