@@ -193,8 +193,8 @@ def test_what_cannot_be_believed_is_an_error_and_the_next_picture_counts_again(d
     driver.wait_for_subscriptions(0)
     source.open()
     driver.wait_for_subscriptions()
-    driver.send(raw(picture(height=48)), first_ns)
-    assert source.grab().stamp_ns == first_ns
+    stamp_ns = driver.send(raw(picture(height=48)))
+    assert source.grab().stamp_ns == stamp_ns
 
 
 def test_a_driver_that_goes_and_comes_back_is_reported_and_found_again(driver, make_source, monkeypatch):

@@ -90,8 +90,8 @@ class ImageTopicSource:
             raise SensorError(f'{self.sensor.name} would listen to itself: it publishes {self._topic}',
                               'Set image_topic to the topic of the camera')
         message_type, self._decode = self._message_type()
-        # After a gap the driver may have been set up anew, or its clock.
-        self._newest, self._last_stamp_ns, self._picture_shape = None, 0, None
+        # After a gap the driver may have been set up anew.
+        self._newest = self._picture_shape = None
         self._subscription = self._node.create_subscription(
             message_type, self._requested, self._on_message, NEWEST_SUBSCRIPTION, callback_group=self._callback_group)
 
