@@ -56,6 +56,29 @@ def test_gelsight_crop_equals_what_the_vendor_shows():
     np.testing.assert_array_equal(ImageGeometry(0.15, 0, False, 320, 240).apply(source), expected)
 
 
+@given(FRACTIONS, st.integers(0, 3), SIZES, SIZES, st.integers(8, 700), st.integers(8, 700))
+def test_reduced_by_the_largest_factor_a_picture_is_never_enlarged_and_by_the_next_it_would_be(
+        fraction, turns, width, height, source_width, source_height):
+    geometry = ImageGeometry(fraction, turns, False, width, height)
+
+    def enlarged(reduction):
+        reduced = np.zeros((-(-source_height // reduction), -(-source_width // reduction)))
+        rows, columns = int(fraction * reduced.shape[0]), int(fraction * reduced.shape[1])
+        kept = np.rot90(reduced[rows:reduced.shape[0] - rows, columns:reduced.shape[1] - columns], turns)
+        return kept.shape[0] < height or kept.shape[1] < width
+    reduction = geometry.largest_reduction(source_width, source_height)
+    assert reduction in (1, 2, 4, 8)
+    assert reduction == 1 or not enlarged(reduction)
+    assert reduction == 8 or enlarged(2 * reduction)
+
+
+@pytest.mark.parametrize(('border_fraction', 'turns', 'source_size', 'reduction'), [
+    (0.15, 0, (3280, 2464), 4), (0.0, 0, (640, 480), 2), (0.01, 0, (640, 480), 1), (0.0, 0, (320, 240), 1),
+    (0.0, 0, (64, 48), 1), (0.0, 1, (960, 1280), 4), (0.0, 0, (960, 1280), 2), (0.0, 2, (2560, 1920), 8)])
+def test_reduction_of_common_cameras(border_fraction, turns, source_size, reduction):
+    assert ImageGeometry(border_fraction, turns, False, 320, 240).largest_reduction(*source_size) == reduction
+
+
 @pytest.mark.parametrize('image', [
     None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32),
     np.zeros((0, 4, 3), np.uint8)])

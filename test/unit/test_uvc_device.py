@@ -2,35 +2,56 @@
 
 import os
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
+from visuotactile_ros.parameters.definition import build_parameters, load_parameter_yaml
+from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors import uvc_device
+from visuotactile_ros.sensors.discovery import VideoDevice
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
+from visuotactile_ros.sensors.led_control import led_controls
+from visuotactile_ros.sensors.sources import recorded_or_device_source
 from visuotactile_ros.sensors.uvc_device import CaptureMode, UvcDevice, parse_camera_controls
 
-SENSOR = SensorIdentity('left', 'gelsight_mini', '2BNN4ZE7')
+CONFIG_FOLDER = Path(__file__).parents[2] / 'config'
+REAL_FRAME = Path(__file__).parents[1] / 'data' / 'real_frames' / 'gelsight_mini_05.jpg'
+SERIAL = '2BNN4ZE7'
+SENSOR = SensorIdentity('left', 'gelsight_mini')
+YUYV, MJPG = (float(cv2.VideoWriter.fourcc(*name)) for name in ('YUYV', 'MJPG'))
+
+
+def encode(image_bgr):
+    return cv2.imencode('.jpg', image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].ravel()
 
 
 class FakeCamera:
     """What cv2.VideoCapture is to the driver; the attributes of the class say how the next camera misbehaves.
 
-    As with V4L2, a width takes effect only when a height follows it.
+    As with V4L2, a width takes effect only when a height follows it, and MJPG comes decoded until CONVERT_RGB is off.
     """
 
     present = True
     refused_property = None
     ignored_property = None
     picture_shape = (48, 64, 3)
+    picture = None
     frames_before_unplug = 10**9
     undecodable = False
+    cut_after_byte = None
     made = []
 
     def __init__(self, path, backend):
-        self.path, self.backend, self.properties, self.calls = path, backend, {}, []
+        self.path, self.backend, self.calls = path, backend, []
+        self.properties = {cv2.CAP_PROP_FOURCC: YUYV, cv2.CAP_PROP_CONVERT_RGB: 1.0}
         self.grabbed, self.released, self.coming_width = 0, False, 640.0
         FakeCamera.made.append(self)
 
@@ -59,9 +80,13 @@ class FakeCamera:
     def retrieve(self):
         if self.undecodable:
             return False, None
-        picture = np.zeros(self.picture_shape, np.uint8)
-        picture[..., 0], picture[..., 2] = 200, self.grabbed % 256
-        return True, picture
+        picture = self.picture
+        if picture is None:
+            picture = np.zeros(self.picture_shape, np.uint8)
+            picture[..., 0], picture[..., 2] = 200, self.grabbed % 256
+        if self.properties[cv2.CAP_PROP_FOURCC] != MJPG or self.properties[cv2.CAP_PROP_CONVERT_RGB] == 1.0:
+            return True, picture
+        return True, encode(picture)[None, :self.cut_after_byte]
 
     def release(self):
         self.released = True
@@ -76,21 +101,104 @@ def camera(monkeypatch):
     return Camera
 
 
-def device(fourcc='MJPG', controls='', warm_up_frames=3, width_px=64, height_px=48):
-    return UvcDevice(SENSOR, '/dev/v4l/by-id/gel', CaptureMode(width_px, height_px, 25.0, fourcc, controls),
-                     warm_up_frames, ImageGeometry(0.0, 0, False, 32, 24))
+class Bus:
+    """What is plugged in where, as discovery tells it; paths by serial number."""
+
+    def __init__(self):
+        self.path_of = {SERIAL: '/dev/video2'}
+        self.asked = []
+
+    def list(self):
+        return [VideoDevice(path, serial, 'gelsight_mini', '0c45:636d', 'GelSight Mini R0B', '1-2', True)
+                for serial, path in self.path_of.items()]
+
+    def find(self, serial, kind=''):
+        self.asked.append((serial, kind))
+        for device in self.list():
+            if serial in ('', device.serial):
+                return device
+        raise SensorError(f'there is no {kind} with serial {serial}', 'Plug it in')
+
+
+@pytest.fixture
+def bus(monkeypatch):
+    bus = Bus()
+    monkeypatch.setattr(uvc_device, 'list_video_devices', bus.list)
+    monkeypatch.setattr(uvc_device, 'find_video_device', bus.find)
+    return bus
+
+
+def device(fourcc='MJPG', controls='', warm_up_frames=3, width_px=64, height_px=48, device_path='/dev/v4l/by-id/gel',
+           serial='', reduction=2, geometry=None):
+    sensor = SensorIdentity(SENSOR.name, SENSOR.kind, serial)
+    mode = CaptureMode(width_px, height_px, 25.0, fourcc, parse_camera_controls(controls))
+    return UvcDevice(sensor, device_path, mode, warm_up_frames, JpegDecoder(width_px, height_px, reduction, False),
+                     geometry or ImageGeometry(0.0, 0, False, 32, 24))
+
+
+def vendors_picture(image_bgr):
+    """What GelSight's own software shows of a picture of its camera, written out step by step."""
+    rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+    rows, columns = int(0.15 * rgb.shape[0]), int(0.15 * rgb.shape[1])
+    return cv2.resize(rgb[rows:rgb.shape[0] - rows, columns:rgb.shape[1] - columns], (320, 240))
 
 
 def test_frames_are_rgb_stamped_counted_and_in_the_promised_size(camera):
-    source = device()
+    source = device(fourcc='')
     source.open()
     before_ns = time.time_ns()
     first, second = source.grab(), source.grab()
     assert before_ns <= first.stamp_ns <= second.stamp_ns <= time.time_ns()
     assert (first.sequence, second.sequence) == (0, 1)
     assert first.image_hwc.shape == (24, 32, 3)
-    assert first.sensor is SENSOR
+    assert first.sensor == SENSOR
     assert tuple(first.image_hwc[0, 0]) == (4, 0, 200)  # the fourth picture, after three of warm-up
+
+
+@pytest.mark.parametrize('reduction', [1, 2])
+def test_mjpg_is_taken_compressed_and_decoded_at_the_reduced_size(camera, reduction):
+    camera.picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    source = device(reduction=reduction)
+    source.open()
+    flag = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2}[reduction]
+    expected = ImageGeometry(0.0, 0, False, 32, 24).apply(cv2.imdecode(encode(camera.picture), flag))
+    np.testing.assert_array_equal(source.grab().image_hwc, expected)
+    assert FakeCamera.made[0].calls[-1] == cv2.CAP_PROP_CONVERT_RGB
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(width=st.integers(64, 700), height=st.integers(64, 500), seed=st.integers(0, 99))
+def test_decoded_whole_the_picture_is_the_vendors_bit_for_bit(camera, width, height, seed):
+    camera.picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    source = device(width_px=width, height_px=height, reduction=1, geometry=ImageGeometry(0.15, 0, False, 320, 240))
+    source.open()
+    np.testing.assert_array_equal(source.grab().image_hwc,
+                                  vendors_picture(cv2.imdecode(encode(camera.picture), cv2.IMREAD_COLOR)))
+
+
+def test_the_preset_of_the_gelsight_mini_shows_the_vendors_picture(camera, bus):
+    camera.picture = cv2.resize(cv2.imread(str(REAL_FRAME)), (3280, 2464), interpolation=cv2.INTER_CUBIC)
+    values = load_parameter_yaml(CONFIG_FOLDER / 'gelsight_mini.yaml')
+    expected = vendors_picture(cv2.imdecode(encode(camera.picture), cv2.IMREAD_COLOR))
+    for full_decode, largest_difference_levels in ((True, 0.0), (False, 0.5)):
+        parameters = build_parameters(SensorParameters, {**values, 'source': 'device', 'full_decode': full_decode}, '')
+        source = recorded_or_device_source(parameters)
+        source.open()
+        difference = cv2.absdiff(source.grab().image_hwc, expected).mean()
+        assert difference <= largest_difference_levels
+        assert (difference == 0.0) == full_decode
+
+
+def test_the_stamp_is_taken_before_the_picture_is_decoded(camera, monkeypatch):
+    decoded_ns = []
+
+    def decode(_, jpeg, origin):
+        decoded_ns.append(time.time_ns())
+        return np.zeros((24, 32, 3), np.uint8)
+    monkeypatch.setattr(JpegDecoder, 'decode', decode)
+    source = device()
+    source.open()
+    assert source.grab().stamp_ns < decoded_ns[0]
 
 
 def test_device_is_opened_by_path_with_v4l2_and_set_up_in_order(camera):
@@ -99,13 +207,14 @@ def test_device_is_opened_by_path_with_v4l2_and_set_up_in_order(camera):
     assert (made.path, made.backend) == ('/dev/v4l/by-id/gel', cv2.CAP_V4L2)
     assert made.properties[cv2.CAP_PROP_BUFFERSIZE] == 2
     assert made.calls[1:] == [cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT,
-                              cv2.CAP_PROP_FPS, cv2.CAP_PROP_AUTO_WB, cv2.CAP_PROP_WB_TEMPERATURE]
+                              cv2.CAP_PROP_FPS, cv2.CAP_PROP_AUTO_WB, cv2.CAP_PROP_WB_TEMPERATURE,
+                              cv2.CAP_PROP_CONVERT_RGB]
     assert 0 < int(os.environ['OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT']) < 10
 
 
 def test_empty_fourcc_leaves_the_format_alone(camera):
     device(fourcc='').open()
-    assert cv2.CAP_PROP_FOURCC not in FakeCamera.made[0].calls
+    assert {cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_CONVERT_RGB}.isdisjoint(FakeCamera.made[0].calls)
 
 
 def test_opening_twice_uses_one_camera_and_closing_twice_is_allowed(camera):
@@ -118,6 +227,54 @@ def test_opening_twice_uses_one_camera_and_closing_twice_is_allowed(camera):
     assert FakeCamera.made[0].released
     with pytest.raises(SensorError, match='not open'):
         source.grab()
+
+
+def test_the_device_is_found_by_serial_at_every_opening(camera, bus):
+    source = device(device_path='', serial=SERIAL)
+    source.open()
+    source.close()
+    bus.path_of = {'2AAAAAA1': '/dev/video2', SERIAL: '/dev/video6'}
+    source.open()
+    assert [made.path for made in FakeCamera.made] == ['/dev/video2', '/dev/video6']
+    assert bus.asked == [(SERIAL, 'gelsight_mini')] * 2
+    assert source.grab().sensor == SensorIdentity('left', 'gelsight_mini', SERIAL)
+
+
+def test_without_a_serial_the_only_device_is_taken_and_no_other_afterwards(camera, bus):
+    source = device(device_path='')
+    source.open()
+    assert source.grab().sensor.serial == SERIAL
+    source.close()
+    bus.path_of = {'2AAAAAA1': '/dev/video2'}
+    with pytest.raises(SensorError, match=f'no gelsight_mini with serial {SERIAL}'):
+        source.open()
+
+
+def test_a_device_that_could_not_be_opened_is_not_held_on_to(camera, bus):
+    camera.present = False
+    source = device(device_path='')
+    with pytest.raises(SensorError, match='cannot be opened'):
+        source.open()
+    assert source.sensor.serial == ''
+
+
+@pytest.mark.parametrize(('there', 'shown'), [({'2AAAAAA1': '/dev/video2'}, '2AAAAAA1'), ({}, r'\(none\)')])
+def test_another_sensor_in_its_place_is_refused(camera, bus, monkeypatch, there, shown):
+    found = bus.list()[0]
+    monkeypatch.setattr(uvc_device, 'find_video_device', lambda serial, kind: found)
+    bus.path_of = there  # between finding and opening
+    with pytest.raises(SensorError, match=f'/dev/video2 has the serial number {shown}, not {SERIAL}. Plug in'):
+        device(device_path='', serial=SERIAL).open()
+    assert FakeCamera.made[0].released
+
+
+def test_a_path_is_taken_as_it_is_and_its_serial_is_checked_behind_links(camera, bus, tmp_path):
+    link = tmp_path / 'by-path'
+    link.symlink_to('/dev/video2')
+    device(device_path=str(link), serial='2bnn-4ze7').open()
+    assert FakeCamera.made[0].path == str(link) and bus.asked == []
+    with pytest.raises(SensorError, match=f'by-path has the serial number {SERIAL}, not 2AAAAAA1'):
+        device(device_path=str(link), serial='2AAAAAA1').open()
 
 
 @pytest.mark.parametrize('name', ['FRAME_WIDTH', 'FRAME_HEIGHT', 'FPS', 'FOURCC', 'EXPOSURE'])
@@ -133,6 +290,12 @@ def test_setting_that_is_not_honoured_is_refused_and_the_camera_released(camera,
     setattr(camera, way, None)
     source.open()  # the same source works once the camera does
     assert source.grab().sequence == 0
+
+
+def test_opencv_that_gives_no_compressed_pictures_is_refused(camera):
+    camera.refused_property = cv2.CAP_PROP_CONVERT_RGB
+    with pytest.raises(SensorError, match='does not give its pictures compressed. Install opencv'):
+        device().open()
 
 
 def test_missing_camera_is_refused(camera):
@@ -159,11 +322,12 @@ def test_unplugged_camera_gives_an_error_and_never_an_invented_frame(camera):
             source.grab()
 
 
-def test_picture_of_another_size_is_refused(camera):
+@pytest.mark.parametrize(('fourcc', 'text'), [('', r'\(24, 32, 3\), not \(48, 64, 3\)'), ('MJPG', '32x24, not 64x48')])
+def test_picture_of_another_size_is_refused(camera, fourcc, text):
     camera.picture_shape = (24, 32, 3)
-    source = device()
+    source = device(fourcc=fourcc)
     source.open()
-    with pytest.raises(SensorError, match=r'\(24, 32, 3\), not \(48, 64, 3\)'):
+    with pytest.raises(SensorError, match=text):
         source.grab()
 
 
@@ -175,16 +339,25 @@ def test_picture_that_cannot_be_decoded_is_refused(camera):
         source.grab()
 
 
+@pytest.mark.parametrize('cut_after_byte', [0, 1, 100, -200, -1])
+def test_half_decoded_jpeg_is_refused_and_the_next_frame_comes(camera, cut_after_byte):
+    source = device()
+    source.open()
+    camera.cut_after_byte = cut_after_byte
+    with pytest.raises(SensorError, match='left: /dev/v4l/by-id/gel gave a damaged JPEG'):
+        source.grab()
+    camera.cut_after_byte = None
+    assert source.grab().sequence == 1
+
+
 def test_real_opencv_refuses_a_device_that_does_not_exist():
-    source = UvcDevice(SENSOR, '/dev/video_that_does_not_exist', CaptureMode(64, 48, 30.0, '', ''), 0,
-                       ImageGeometry(0.0, 0, False, 32, 24))
     with pytest.raises(SensorError, match='cannot be opened'):
-        source.open()
+        device(device_path='/dev/video_that_does_not_exist').open()
 
 
 def test_controls_are_read_in_order():
-    assert parse_camera_controls(' AUTO_WB=0,WB_TEMPERATURE = 4500,') == [('AUTO_WB', 0.0), ('WB_TEMPERATURE', 4500.0)]
-    assert parse_camera_controls('') == []
+    assert parse_camera_controls(' AUTO_WB=0,WB_TEMPERATURE = 4500,') == (('AUTO_WB', 0.0), ('WB_TEMPERATURE', 4500.0))
+    assert parse_camera_controls('') == ()
 
 
 @pytest.mark.parametrize(('text', 'match'), [
@@ -193,3 +366,13 @@ def test_controls_are_read_in_order():
 def test_bad_controls_are_refused(text, match):
     with pytest.raises(ConfigurationError, match=match):
         parse_camera_controls(text)
+
+
+@pytest.mark.parametrize(('levels', 'zoom'), [((15, 15, 15), 4095.0), ((0, 0, 0), 0.0), ((15, 0, 0), 3840.0),
+                                              ((1, 2, 3), 291.0)])
+def test_the_light_of_a_digit_is_its_zoom(camera, bus, levels, zoom):
+    values = {'kind': 'digit', 'source': 'device', 'led_levels': levels}
+    source = recorded_or_device_source(build_parameters(SensorParameters, values, ''))
+    source.open()
+    assert FakeCamera.made[0].properties[cv2.CAP_PROP_ZOOM] == zoom
+    assert led_controls('vitactip', levels) == ()

@@ -21,7 +21,8 @@ class SensorParameters:
 
     sensor_name: str = setting('left', 'Role on the robot and name of its topics: left, right, wrist_camera')
     kind: str = setting('gelsight_mini', 'Device kind, as the encoder knows it', choices=SENSOR_KINDS)
-    serial: str = setting('', 'Serial number carried by every frame; empty where there is none')
+    serial: str = setting('', 'Serial number: finds the device and is carried by every frame; empty takes the only '
+                              'device of the kind')
     source: str = setting('simulated', 'Where frames come from', choices=SENSOR_SOURCES)
     frame_id: str = setting('', 'Frame of the image header; empty takes the name of the sensor')
 
@@ -36,7 +37,8 @@ class SensorParameters:
         0, 'Quarter turns clockwise applied to a device frame', minimum=0, maximum=3)
     mirror: bool = setting(False, 'Mirror a device frame left to right, after the rotation')
 
-    device_path: str = setting('/dev/video0', 'V4L2 device; prefer a path under /dev/v4l/by-id')
+    device_path: str = setting(
+        '', 'V4L2 device in place of the one found by serial; prefer a path under /dev/v4l/by-path')
     capture_rate_hz: float = setting(30.0, 'Frames per second asked of the device', unit='Hz', minimum=1.0,
                                      maximum=240.0)
     capture_width_px: int = setting(640, 'Width asked of the device', unit='px', minimum=16, maximum=8192)
@@ -44,6 +46,13 @@ class SensorParameters:
     capture_fourcc: str = setting('', 'Pixel format asked of the device, four characters; empty leaves it alone')
     camera_controls: str = setting(
         '', "Controls locked on the device as 'NAME=value, NAME=value'; NAME is an OpenCV property without CAP_PROP_")
+    led_levels: tuple[int, ...] = setting(
+        (15, 15, 15), 'Brightness of the red, green and blue light of a DIGIT; 0 is dark', minimum=0, maximum=15)
+    full_decode: bool = setting(
+        False, 'Decode MJPG whole before the resize, pixel for pixel as the vendors do and at several times the cost')
+    padded_jpeg: bool = setting(
+        False, 'Accept MJPG with a few needless bytes after each section, as some webcams send it; damage inside a '
+               'section then goes unnoticed')
     warm_up_frames: int = setting(5, 'Frames thrown away after opening a device', minimum=0, maximum=1000)
 
     replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')
@@ -98,6 +107,6 @@ class SensorParameters:
         if self.source == 'replay' and not self.replay_path:
             raise ConfigurationError('source is replay but replay_path is empty',
                                      'Set replay_path to an image folder, a video file or a bag')
-        if self.source == 'device' and not self.device_path:
-            raise ConfigurationError('source is device but device_path is empty',
-                                     'Set device_path, for example to a path under /dev/v4l/by-id')
+        if len(self.led_levels) != 3 or not all(type(level) is int for level in self.led_levels):
+            raise ConfigurationError(f'led_levels is {self.led_levels!r}, not three whole numbers',
+                                     'Give red, green and blue, as in [15, 15, 15]')

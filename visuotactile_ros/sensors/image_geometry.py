@@ -28,6 +28,29 @@ class ImageGeometry:
     width_px: int
     height_px: int
 
+    def largest_reduction(self, width_px: int, height_px: int) -> int:
+        """Say how many times smaller a picture may come without being enlarged on its way to the published size.
+
+        Args:
+            width_px: Width of the whole picture.
+            height_px: Height of the whole picture.
+
+        Returns:
+            The largest of 8, 4, 2 and 1 at which what the crop leaves is no smaller than the result; 1 where not even
+            the whole picture is large enough.
+        """
+        wanted = (self.width_px, self.height_px)
+        if self.rotate_quarter_turns % 2 == 1:
+            wanted = wanted[::-1]
+        for reduction in (8, 4, 2):
+            reduced = (-(-width_px // reduction), -(-height_px // reduction))
+            if all(size - 2 * self._border_px(size) >= least for size, least in zip(reduced, wanted, strict=True)):
+                return reduction
+        return 1
+
+    def _border_px(self, size_px: int) -> int:
+        return int(self.border_fraction * size_px)
+
     def apply(self, image_bgr: np.ndarray) -> np.ndarray:
         """Bring a picture of OpenCV into the form of a Frame.
 
@@ -48,7 +71,7 @@ class ImageGeometry:
             actual = f'{image_bgr.dtype} {image_bgr.shape}' if isinstance(image_bgr, np.ndarray) else type(image_bgr)
             raise SensorError(f'a picture is {actual}, not uint8 [H, W, 3]', 'Use 8-bit colour pictures')
         height, width = image_bgr.shape[:2]
-        rows, columns = int(self.border_fraction * height), int(self.border_fraction * width)
+        rows, columns = self._border_px(height), self._border_px(width)
         image = image_bgr[rows:height - rows, columns:width - columns]
         if image.size == 0:
             raise SensorError(f'nothing is left of a {width}x{height} picture after the crop',

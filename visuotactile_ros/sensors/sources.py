@@ -9,8 +9,10 @@ from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.interface import FrameSource
+from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
+from visuotactile_ros.sensors.led_control import led_controls
 from visuotactile_ros.sensors.replay import ReplaySource
-from visuotactile_ros.sensors.uvc_device import CaptureMode, UvcDevice
+from visuotactile_ros.sensors.uvc_device import CaptureMode, UvcDevice, parse_camera_controls
 
 
 def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
@@ -27,10 +29,18 @@ def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
         return ReplaySource(sensor, Path(parameters.replay_path).expanduser(), parameters.replay_topic,
                             parameters.rate_hz, parameters.replay_loop, geometry)
     if parameters.source == 'device':
-        geometry = ImageGeometry(parameters.border_fraction, parameters.rotate_quarter_turns, parameters.mirror,
-                                 parameters.width_px, parameters.height_px)
-        mode = CaptureMode(parameters.capture_width_px, parameters.capture_height_px, parameters.capture_rate_hz,
-                           parameters.capture_fourcc, parameters.camera_controls)
-        return UvcDevice(sensor, parameters.device_path, mode, parameters.warm_up_frames, geometry)
+        return _device_source(sensor, parameters)
     raise ConfigurationError(f'the source of {parameters.sensor_name} is {parameters.source!r}',
                              'Choose replay or device')
+
+
+def _device_source(sensor: SensorIdentity, parameters: SensorParameters) -> UvcDevice:
+    width_px, height_px = parameters.capture_width_px, parameters.capture_height_px
+    geometry = ImageGeometry(parameters.border_fraction, parameters.rotate_quarter_turns, parameters.mirror,
+                             parameters.width_px, parameters.height_px)
+    controls = (*led_controls(parameters.kind, parameters.led_levels),
+                *parse_camera_controls(parameters.camera_controls))
+    mode = CaptureMode(width_px, height_px, parameters.capture_rate_hz, parameters.capture_fourcc, controls)
+    reduction = 1 if parameters.full_decode else geometry.largest_reduction(width_px, height_px)
+    jpeg_decoder = JpegDecoder(width_px, height_px, reduction, parameters.padded_jpeg)
+    return UvcDevice(sensor, parameters.device_path, mode, parameters.warm_up_frames, jpeg_decoder, geometry)
