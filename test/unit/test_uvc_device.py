@@ -16,6 +16,7 @@ from visuotactile_ros.parameters.definition import build_parameters, load_parame
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors import uvc_device
 from visuotactile_ros.sensors.discovery import VideoDevice
+from visuotactile_ros.sensors.frame_grabber import is_device_lost
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
 from visuotactile_ros.sensors.led_control import led_controls
@@ -312,14 +313,29 @@ def test_camera_without_frames_is_refused_at_opening(camera):
     assert FakeCamera.made[0].released
 
 
-def test_unplugged_camera_gives_an_error_and_never_an_invented_frame(camera):
+def test_silent_camera_gives_an_error_and_never_an_invented_frame(camera, tmp_path):
+    node = tmp_path / 'video0'
+    node.touch()
     camera.frames_before_unplug = 4
-    source = device(warm_up_frames=3)
+    source = device(warm_up_frames=3, device_path=str(node))
     source.open()
     assert source.grab().sequence == 0
     for _ in range(2):
-        with pytest.raises(SensorError, match='gave no frame'):
+        with pytest.raises(SensorError, match='gave no frame') as caught:
             source.grab()
+        assert not is_device_lost(caught.value)
+
+
+def test_unplugged_camera_is_told_from_a_silent_one(camera, tmp_path):
+    node = tmp_path / 'video0'
+    node.touch()
+    camera.frames_before_unplug = 3
+    source = device(warm_up_frames=3, device_path=str(node))
+    source.open()
+    node.unlink()
+    with pytest.raises(SensorError, match='video0 is gone: No such file or directory. Check the cable') as caught:
+        source.grab()
+    assert is_device_lost(caught.value)
 
 
 @pytest.mark.parametrize(('fourcc', 'text'), [('', r'\(24, 32, 3\), not \(48, 64, 3\)'), ('MJPG', '32x24, not 64x48')])
@@ -331,9 +347,9 @@ def test_picture_of_another_size_is_refused(camera, fourcc, text):
         source.grab()
 
 
-def test_picture_that_cannot_be_decoded_is_refused(camera):
+def test_picture_that_cannot_be_decoded_is_refused(camera, tmp_path):
     camera.undecodable = True
-    source = device()
+    source = device(device_path=str(tmp_path))
     source.open()
     with pytest.raises(SensorError, match='gave no frame'):
         source.grab()

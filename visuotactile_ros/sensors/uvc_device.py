@@ -78,8 +78,8 @@ class UvcDevice:
         self._capture_shape = (mode.height_px, mode.width_px, 3)
         self._properties = mode.properties()
         self._capture: cv2.VideoCapture | None = None
+        self._path, self._origin = device_path, sensor.name
         self._sends_jpeg = False
-        self._origin = sensor.name
         self._sequence = 0
 
     def open(self) -> None:
@@ -110,7 +110,8 @@ class UvcDevice:
         except BaseException:
             capture.release()
             raise
-        self._capture, self.sensor = capture, dataclasses.replace(self.sensor, serial=serial)
+        self._capture, self._path = capture, path
+        self.sensor = dataclasses.replace(self.sensor, serial=serial)
 
     def _refuse_another(self, path: str, serial: str) -> None:
         node = os.path.realpath(path)
@@ -147,6 +148,7 @@ class UvcDevice:
         sequence, self._sequence = self._sequence, self._sequence + 1
         retrieved, picture = self._capture.retrieve() if grabbed else (False, None)
         if not retrieved or picture is None:
+            self._refuse_lost()
             raise SensorError(f'{self._origin} gave no frame', 'Check cable and USB bandwidth')
         if self._sends_jpeg:
             picture = self._jpeg_decoder.decode(picture.tobytes(), self._origin)
@@ -154,6 +156,13 @@ class UvcDevice:
             raise SensorError(f'{self._origin} gave a frame {picture.shape}, not {self._capture_shape}',
                               'Ask for a mode listed by v4l2-ctl --list-formats-ext')
         return Frame(self._geometry.apply(picture), stamp_ns, self.sensor, sequence)
+
+    def _refuse_lost(self) -> None:
+        """Tell a device that is gone, which has to be found again, from one that is only silent."""
+        try:
+            os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
+        except OSError as error:
+            raise SensorError(f'{self._origin} is gone: {error.strerror}', 'Check the cable, or plug it in') from error
 
     def close(self) -> None:
         """Release the device; does nothing where it is closed."""
