@@ -93,6 +93,12 @@ def describe(device: VideoDevice) -> str:
     return f'{device.kind} {device.serial or "without serial"} at {device.path}'
 
 
+def known_kind(usb_id: str, product: str) -> str | None:
+    """Return the kind of tactile sensor that a USB device is, None for any other device."""
+    return next((kind for kind, known_id, beginning in KNOWN_CAMERAS
+                 if usb_id == known_id and product.startswith(beginning)), None)
+
+
 def cameras_among(nodes: Iterable[pyudev.Device]) -> list[VideoDevice]:
     """Keep one capture node for each camera, sorted by serial number.
 
@@ -135,8 +141,7 @@ def _video_device(node: pyudev.Device) -> VideoDevice | None:
     product = _attribute(usb, 'product')
     in_product = SERIAL_IN_PRODUCT.match(product)
     serial = _attribute(usb, 'serial') or (in_product[1].replace('-', '') if in_product else '')
-    kind = next((kind for kind, known_id, beginning in KNOWN_CAMERAS
-                 if usb_id == known_id and product.startswith(beginning)), ANY_USB_CAMERA)
+    kind = known_kind(usb_id, product) or ANY_USB_CAMERA
     return VideoDevice(node.device_node, serial, kind, usb_id, product, usb.sys_name, is_capture)
 
 
