@@ -130,6 +130,30 @@ def test_source_that_takes_long_to_open_is_no_fault_and_one_that_never_opens_is(
     assert 'left is dead: no frame for 5.1 s' in grabber.statistics().fault
 
 
+def test_cause_is_told_until_the_first_frame_unless_the_source_hangs_after_it_was_opened_again(source):
+    grabber = grabber_of(source, source.frame(0), os_error(errno.ENODEV), dead_after_periods=3)
+    source.open_script.extend([NO_FRAME, None])
+    for _ in range(2):
+        grabber.step()
+        assert grabber.statistics().fault == str(NO_FRAME)
+    assert grabber.statistics().reopened == 1
+    source.clock.now_s += 3.1 * PERIOD_S
+    assert 'left is dead: no frame for' in grabber.statistics().fault
+    take(grabber, source, source.frame(1))
+    assert grabber.statistics().fault == ''
+
+
+def test_source_that_is_there_only_later_has_a_fault_until_its_first_frame():
+    source = ScriptedSource()
+    source.open_script.extend([NO_FRAME, None])
+    grabber = FrameGrabber(source, SensorParameters(), source.clock)
+    for _ in range(2):
+        grabber.step()
+        assert grabber.statistics().fault == str(NO_FRAME)
+    take(grabber, source, source.frame(0))
+    assert grabber.statistics().fault == ''
+
+
 def test_single_failed_grab_is_a_warning_and_does_not_reopen(source):
     grabber = grabber_of(source, source.frame(0), NO_FRAME)
     assert (grabber.statistics().fault, grabber.statistics().warning) == ('', str(NO_FRAME))
@@ -152,10 +176,10 @@ def test_failing_driver_is_never_asked_faster_than_the_rate_and_a_slow_one_not_s
     grabber = grabber_of(source, source.frame(0), dead_after_periods=1000)
     source.grab_duration_s = 0.25 * PERIOD_S
     take(grabber, source, NO_FRAME)
-    assert source.clock.sleeps_s == pytest.approx([0.75 * PERIOD_S])
+    assert source.clock.sleeps_s[1:] == pytest.approx([0.75 * PERIOD_S])
     source.grab_duration_s = 1.5 * PERIOD_S
     take(grabber, source, NO_FRAME)
-    assert source.clock.sleeps_s[1:] == [0.0]
+    assert source.clock.sleeps_s[2:] == [0.0]
 
 
 @pytest.mark.parametrize('error', [NO_FRAME, OSError('odd'), ValueError('odd\nbytes'), KeyError('gain')])
@@ -231,6 +255,13 @@ def test_a_source_that_cannot_be_closed_is_opened_again_all_the_same(source, mon
     assert 'close fails' in grabber.statistics().fault
     take(grabber, source, source.frame(1))
     assert grabber.read_latest(LONG_AGE_MS).sequence == 1
+
+
+def test_rate_is_that_since_the_last_opening(source):
+    grabber = grabber_of(source, *source.frames(0, 1), os_error(errno.ENODEV))
+    source.clock.now_s += 30.0
+    take(grabber, source, *source.frames(2, 3, 4))
+    assert grabber.statistics().rate_hz == pytest.approx(1.0 / PERIOD_S)
 
 
 def test_sequence_numbers_go_on_when_a_driver_counts_from_0_after_reopening(source):

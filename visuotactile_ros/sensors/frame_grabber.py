@@ -21,6 +21,8 @@ LONGEST_REOPEN_PAUSE_S = 8.0
 DRIVER_TIMEOUT_S = 5.0
 RATE_WINDOW_FRAMES = 60
 LOST_DEVICE_ERRNOS = (errno.ENODEV, errno.ENXIO, errno.ENOENT)
+# Whatever a driver raises: a reader that dies quietly is a dead sensor. (GelSight's marker tracker calls exit().)
+DRIVER_ERRORS = (Exception, SystemExit)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class FrameGrabber:
     """
 
     def __init__(self, source: FrameSource, parameters: SensorParameters, clock: Clock = MACHINE_CLOCK):
-        self._source, self._parameters, self._clock = source, parameters, clock
+        self._source, self._parameters, self._clock, self._name = source, parameters, clock, source.sensor.name
         self._late_after_s = LATE_AFTER_PERIODS * source.nominal_period_s
         self._dead_after_s = parameters.dead_after_periods * source.nominal_period_s
         self._thread: threading.Thread | None = None
@@ -89,17 +91,16 @@ class FrameGrabber:
 
     def _reset(self) -> None:
         self._latest: Frame | None = None
-        self._order = FrameOrder(self._source.sensor.name)
-        self._checks = FrameChecks(self._source.sensor.name, self._parameters)
+        self._order, self._checks = FrameOrder(self._name), FrameChecks(self._name, self._parameters)
         self._error: SensorError | None = None
+        self._error_s = 0.0
         self._arrivals_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
         self._grabbed = self._failed = self._times_opened = 0
-        self._ended = False
+        self._ended, self._reopen_pause_s = False, 0.0
         self._last_frame_s = self._last_sign_of_life_s = self._clock.monotonic_s()
-        self._reopen_pause_s = 0.0
 
     def _not_running(self) -> SensorError:
-        return SensorError(f'{self._source.sensor.name} is not running', 'Start the sensor')
+        return SensorError(f'{self._name} is not running', 'Start the sensor')
 
     def start(self) -> None:
         """Begin to open and read the source in a thread; does nothing on a running grabber.
@@ -114,7 +115,7 @@ class FrameGrabber:
         with self._changed:
             self._reset()
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name=f'grab {self._source.sensor.name}', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f'grab {self._name}', daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -128,8 +129,7 @@ class FrameGrabber:
             self._thread.join(DRIVER_TIMEOUT_S)
             if self._thread.is_alive():
                 # Closing a device under a thread that is reading it can crash the process.
-                raise SensorError(f'{self._source.sensor.name} does not return from its driver',
-                                  'Unplug it and restart')
+                raise SensorError(f'{self._name} does not return from its driver', 'Unplug it and restart')
             self._thread = None
         if self._is_open:
             self._close_source()
@@ -152,7 +152,7 @@ class FrameGrabber:
         began_s = self._clock.monotonic_s()
         try:
             frame = self._source.grab()
-        except Exception as error:  # whatever a driver raises, a reader that dies quietly is a dead sensor
+        except DRIVER_ERRORS as error:
             self._note_failure(error)
             now_s = self._clock.monotonic_s()
             if is_device_lost(error) or now_s - self._last_sign_of_life_s > self._dead_after_s:
@@ -170,25 +170,25 @@ class FrameGrabber:
         return True
 
     def _open_source(self) -> None:
-        if self._reopen_pause_s > 0.0:
-            self._clock.sleep(self._reopen_pause_s, self._stopping)
-            if self._stopping.is_set():
-                return
+        self._clock.sleep(self._reopen_pause_s, self._stopping)
+        if self._stopping.is_set():
+            return
         self._reopen_pause_s = min(max(FIRST_REOPEN_PAUSE_S, 2.0 * self._reopen_pause_s), LONGEST_REOPEN_PAUSE_S)
         try:
             self._source.open()
-        except Exception as error:  # as in step
+        except DRIVER_ERRORS as error:
             self._note_failure(error)
             self._close_source()
             return
         with self._changed:
-            self._is_open, self._error = True, None
+            self._is_open = True
             self._times_opened += 1
             self._arrivals_s.clear()
             self._order.source_opened()
             self._last_sign_of_life_s = self._clock.monotonic_s()
-            if self._times_opened == 1:
-                self._last_frame_s = self._last_sign_of_life_s
+            if self._times_opened == 1 and self._failed == 0:
+                # A device may take its time to open. One that was not there before has been silent all the time.
+                self._last_frame_s, self._error = self._last_sign_of_life_s, None
 
     def _close_source(self) -> None:
         """Close at once: a device node that is still held cannot be given to the device when it comes back."""
@@ -196,17 +196,16 @@ class FrameGrabber:
             self._is_open = False
         try:
             self._source.close()
-        except Exception as error:  # as in step
+        except DRIVER_ERRORS as error:
             self._note_failure(error)
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         if not isinstance(error, SensorError):
-            # Some exceptions fill several lines.
-            text = ' '.join(f'{type(error).__name__} {error}'.split())
-            error = SensorError(f'{self._source.sensor.name}: {text}', 'Replug the sensor')
+            text = ' '.join(f'{type(error).__name__} {error}'.split())  # some fill several lines
+            error = SensorError(f'{self._name}: {text}', 'Replug the sensor')
         with self._changed:
             self._failed += 1
-            self._error = error
+            self._error, self._error_s = error, self._clock.monotonic_s()
             self._changed.notify_all()
 
     def _accept(self, frame: Frame) -> None:
@@ -216,7 +215,7 @@ class FrameGrabber:
             try:
                 frame = self._order.admit(frame)
             except SensorError as error:
-                self._error = error
+                self._error, self._error_s = error, now_s
                 return
             self._checks.add(frame.image_hwc)
             if self._checks.fault() is None:
@@ -228,7 +227,7 @@ class FrameGrabber:
             self._latest = frame
             # A recording that stands still would begin anew for ever.
             if self._checks.is_frozen and self._parameters.source != 'replay':
-                self._error = self._checks.fault()
+                self._error, self._error_s = self._checks.fault(), now_s
             self._changed.notify_all()
         if self._error is not None:
             self._close_source()
@@ -248,7 +247,7 @@ class FrameGrabber:
                 raise fault.with_traceback(None)  # else the one error would keep the traces of all its readers
             frame, age_ms = self._latest, self._age_ms()
         if frame is None:
-            raise SensorError(f'{self._source.sensor.name} has given no frame yet', 'Wait for the first frame')
+            raise SensorError(f'{self._name} has given no frame yet', 'Wait for the first frame')
         if age_ms > max_frame_age_ms:
             raise SensorError(f'{frame.sensor.name}: the newest frame is {age_ms:.0f} ms old, the limit is '
                               f'{max_frame_age_ms:g} ms', 'Check the rate of the source and the load of the machine')
@@ -276,7 +275,7 @@ class FrameGrabber:
         """Summarise what the grabber has seen since its start."""
         with self._changed:
             fault, arrivals = self._fault(), self._arrivals_s
-            alive = len(arrivals) > 1 and self._silent_s() <= self._dead_after_s
+            alive = len(arrivals) > 1 and self._clock.monotonic_s() - self._last_frame_s <= self._dead_after_s
             rate_hz = (len(arrivals) - 1) / max(arrivals[-1] - arrivals[0], 1e-9) if alive else 0.0
             warning = self._checks.suspicion() if self._error is None else str(self._error)
             return GrabberStatistics(
@@ -286,15 +285,16 @@ class FrameGrabber:
     def _age_ms(self) -> float:
         return float('inf') if self._latest is None else (self._clock.wall_ns() - self._latest.stamp_ns) / 1e6
 
-    def _silent_s(self) -> float:
-        return self._clock.monotonic_s() - self._last_frame_s
-
     def _fault(self) -> SensorError | None:
-        name, silent_s = self._source.sensor.name, self._silent_s()
-        if self._error is not None and (not self._is_open or silent_s > self._late_after_s):
+        now_s = self._clock.monotonic_s()
+        silent_s = now_s - self._last_frame_s
+        if self._ended and self._is_open:
+            return SensorError(f'{self._name}: the replay has ended', 'Start it again, or set replay_loop')
+        # A source that has been opened since and hangs is no longer silent for the reason of before.
+        hangs_since_s = self._last_sign_of_life_s if self._is_open else float('inf')
+        is_past = self._error_s < hangs_since_s < now_s - self._dead_after_s
+        if self._error is not None and not is_past and (not self._is_open or silent_s > self._late_after_s):
             return self._error
-        if self._ended:
-            return SensorError(f'{name}: the replay has ended', 'Start it again, or set replay_loop')
         if silent_s > (self._dead_after_s if self._is_open else max(self._dead_after_s, DRIVER_TIMEOUT_S)):
-            return SensorError(f'{name} is dead: no frame for {silent_s:.1f} s', 'Check cable and power')
+            return SensorError(f'{self._name} is dead: no frame for {silent_s:.1f} s', 'Check cable and power')
         return self._checks.fault()
