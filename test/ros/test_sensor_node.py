@@ -1,5 +1,6 @@
 """sensor on a replayed folder: the device seam is the only thing that is not a device."""
 
+import dataclasses
 import errno
 import json
 import threading
@@ -82,11 +83,11 @@ class ScriptedSource:
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """The source of the next node, once that is configured."""
+    """The source of the next node, once that is configured; a device reads the folder too."""
     made = []
 
     def source_for(settings):
-        made.append(ScriptedSource(recorded_or_device_source(settings)))
+        made.append(ScriptedSource(recorded_or_device_source(dataclasses.replace(settings, source='replay'))))
         return made[-1]
     monkeypatch.setattr(sensor_node, 'source_for', source_for)
     return made
@@ -133,7 +134,7 @@ def reported(reports, level, *words):
 def test_an_unplugged_sensor_is_reported_publishes_nothing_and_comes_back(graph, frames_folder, scripted):
     reports, images = graph.listen(DiagnosticArray, '/diagnostics', 10), graph.listen(Image, f'{LEFT}/image_raw')
     # Not because it was silent for long: it is never called dead here.
-    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=1000))
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, source='device', dead_after_periods=1000))
     wait_until(lambda: images and node._fault == '')
     scripted[0].unplugged.set()
     wait_until(lambda: reported(reports, DiagnosticStatus.ERROR, 'left'))
@@ -203,12 +204,10 @@ def test_a_replay_without_frames_leaves_the_node_inactive_with_one_line(graph, t
 def test_a_device_that_is_absent_is_waited_for(graph, frames_folder, scripted, monkeypatch):
     monkeypatch.setattr(frame_grabber, 'FIRST_REOPEN_PAUSE_S', 0.05)
     images = graph.listen(Image, f'{LEFT}/image_raw')
-    settings = replay_settings(frames_folder, source='device')
-    monkeypatch.setattr(sensor_node, 'source_for', lambda _: scripted[0])
-    scripted.append(ScriptedSource(recorded_or_device_source(
-        sensor_node.SensorParameters(**replay_settings(frames_folder)))))
+    node = graph.add(SensorNode, LEFT, active=False, **replay_settings(frames_folder, source='device'))
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     scripted[0].unplugged.set()
-    node = graph.add(SensorNode, LEFT, **settings)
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     wait_until(lambda: 'not there' in node._fault)
     assert not images
     scripted[0].unplugged.clear()

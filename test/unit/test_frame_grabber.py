@@ -336,13 +336,17 @@ def test_frozen_device_is_refused_opened_again_with_back_off_and_comes_back(sour
     assert grabber.read_latest(LONG_AGE_MS).sequence == 8
 
 
-def test_frozen_replay_is_refused_but_never_begins_anew():
+@pytest.mark.parametrize('fault', [NO_FRAME, os_error(errno.ENOENT), 'frozen'])
+def test_replay_never_begins_anew(fault):
     source = ScriptedSource()
-    grabber = FrameGrabber(source, SensorParameters(source='replay', replay_path='x', frozen_after_frames=2),
-                           source.clock)
+    grabber = FrameGrabber(source, SensorParameters(source='replay', replay_path='x', frozen_after_frames=2,
+                                                    dead_after_periods=2), source.clock)
     grabber.step()
-    take(grabber, source, *source.frames(0, 1, 2, seed=1))
-    assert 'frozen' in grabber.statistics().fault
+    take(grabber, source, source.frame(0),
+         *(source.frames(1, 2, 3, seed=0) if fault == 'frozen' else [fault] * 5))
+    assert grabber.statistics().fault != ''
+    take(grabber, source, source.frame(4))
+    assert grabber.statistics().fault == ''
     assert len(source.opened_s) == 1 and not source.closed_s
 
 

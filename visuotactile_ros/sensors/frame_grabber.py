@@ -68,7 +68,8 @@ class FrameGrabber:
 
     A source is closed as soon as it says that its device is lost, when it has been silent for too long, and when it is
     frozen. It is opened again at once, and ever more seldom until a good frame comes. What `open` finds is the
-    source's business: a device with another serial number is one more reason why it cannot be opened.
+    source's business: a device with another serial number is one more reason why it cannot be opened. A replay is never
+    opened again: it would begin anew and come to the same place.
 
     The frames that come out have stamps and sequence numbers that only grow, whatever the source and the wall clock do.
 
@@ -82,6 +83,7 @@ class FrameGrabber:
         self._source, self._parameters, self._clock, self._name = source, parameters, clock, source.sensor.name
         self._late_after_s = LATE_AFTER_PERIODS * source.nominal_period_s
         self._dead_after_s = parameters.dead_after_periods * source.nominal_period_s
+        self._may_reopen = parameters.source != 'replay'
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -93,11 +95,10 @@ class FrameGrabber:
         self._latest: Frame | None = None
         self._order, self._checks = FrameOrder(self._name), FrameChecks(self._name, self._parameters)
         self._error: SensorError | None = None
-        self._error_s = 0.0
         self._arrivals_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
         self._grabbed = self._failed = self._times_opened = 0
         self._ended, self._reopen_pause_s = False, 0.0
-        self._last_frame_s = self._last_sign_of_life_s = self._clock.monotonic_s()
+        self._last_frame_s = self._last_sign_of_life_s = self._error_s = self._clock.monotonic_s()
 
     def _not_running(self) -> SensorError:
         return SensorError(f'{self._name} is not running', 'Start the sensor')
@@ -108,10 +109,9 @@ class FrameGrabber:
         Raises:
             SensorError: The driver of the source still holds the thread of the last time.
         """
-        if self._thread is not None:
-            if not self._stopping.is_set():
-                return
-            self.stop()
+        if self._thread is not None and not self._stopping.is_set():
+            return
+        self.stop()
         with self._changed:
             self._reset()
         self._stopping.clear()
@@ -155,7 +155,8 @@ class FrameGrabber:
         except DRIVER_ERRORS as error:
             self._note_failure(error)
             now_s = self._clock.monotonic_s()
-            if is_device_lost(error) or now_s - self._last_sign_of_life_s > self._dead_after_s:
+            is_dead = now_s - self._last_sign_of_life_s > self._dead_after_s
+            if self._may_reopen and (is_dead or is_device_lost(error)):
                 self._close_source()
             else:
                 # Only a grab that failed before its time waits: after a damaged picture the next is already due.
@@ -225,8 +226,7 @@ class FrameGrabber:
             self._last_frame_s = now_s
             self._arrivals_s.append(now_s)
             self._latest = frame
-            # A recording that stands still would begin anew for ever.
-            if self._checks.is_frozen and self._parameters.source != 'replay':
+            if self._checks.is_frozen and self._may_reopen:
                 self._error, self._error_s = self._checks.fault(), now_s
             self._changed.notify_all()
         if self._error is not None:
