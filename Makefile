@@ -44,10 +44,12 @@ $(RUNTIME_READY): requirements/runtime.txt requirements/ros_wheels.txt | $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/runtime.txt $(ROS_WHEELS) $(NUMPY_OF_ROS)
 	@touch $@
 
-$(TRAINING_READY): requirements/training.txt requirements/test.txt $(RUNTIME_READY)
+$(TRAINING_READY): requirements/training.txt requirements/test.txt requirements/test_without_dependencies.txt $(RUNTIME_READY)
 	@echo 'Setting up $(VENV): what training and the tests need (once, a few minutes)'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/training.txt -r requirements/test.txt \
 	  $(NUMPY_OF_ROS)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -r requirements/test_without_dependencies.txt
 	@touch $@
 
 setup: $(RUNTIME_READY) ## Install what the nodes need into .venv

@@ -70,6 +70,10 @@ _PERCEPTION_ARGUMENTS = {
     'camera_model': Argument('', 'Folder of the encoder of the camera; empty uses the one of config/perception.yaml'),
     'seed': Argument(1, 'Seed of everything random about the simulation'),
     'world_address': Argument('127.0.0.1', 'Loopback address of the simulated world'),
+    'left_serial': Argument('', 'Serial number of the left sensor; needed where two of a kind are plugged in'),
+    'right_serial': Argument('', 'Serial number of the right sensor'),
+    'camera_serial': Argument('', 'Serial number of the wrist camera; empty takes the only other camera'),
+    'camera_topic': Argument('', 'Image or CompressedImage topic of a driver that has the wrist camera already'),
 }
 GRAPHS: dict[str, dict[str, Argument]] = {
     'perception': _PERCEPTION_ARGUMENTS,
@@ -146,6 +150,10 @@ def _sensor(name: str, values: Mapping[str, Any]) -> Process:
     if values['simulated']:
         parameters |= {'source': 'simulated', 'world_address': values['world_address'],
                        'simulation_seed': values['seed'], 'phase_fraction': SENSOR_PHASES[name]}
+    elif is_camera and values['camera_topic']:
+        parameters |= {'source': 'topic', 'image_topic': values['camera_topic']}
+    else:
+        parameters['serial'] = values['camera_serial' if is_camera else f'{name}_serial']
     return Process('sensor', f'{PACKAGE}.nodes.sensor_node', 'sensor',
                    f'/{CAMERA}' if is_camera else f'/tactile/{name}',
                    (resource_path(f'config/{kind}.yaml'),), parameters)
@@ -199,13 +207,21 @@ def launch_description(graph: str) -> Any:
     from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
     from launch.substitutions import LaunchConfiguration
     from launch_ros.actions import Node
+    from launch_ros.parameter_descriptions import ParameterValue
+
+    def launch_parameters(process):
+        if process.arguments:
+            return None
+        # A serial number of digits would be read as a number.
+        return [*map(str, process.parameter_files),
+                {name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+                 for name, value in process.parameters.items()}]
 
     def start(context):
         given = {name: read_argument(name, argument.default, LaunchConfiguration(name).perform(context))
                  for name, argument in GRAPHS[graph].items()}
         return [Node(package=PACKAGE, executable=process.executable, name=process.name, namespace=process.namespace,
-                     parameters=[*map(str, process.parameter_files), dict(process.parameters)] if not process.arguments
-                     else None, arguments=list(process.arguments), output='screen',
+                     parameters=launch_parameters(process), arguments=list(process.arguments), output='screen',
                      on_exit=[Shutdown(reason=f'{process.full_name} ended')] if process.required else None)
                 for process in graph_processes(graph, **given)]
 

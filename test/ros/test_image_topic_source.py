@@ -15,7 +15,6 @@ from std_msgs.msg import String
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
-from visuotactile_ros.nodes import sensor_node
 from visuotactile_ros.nodes.sensor_node import SensorNode
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.ros_interface import image_topic_source
@@ -219,15 +218,11 @@ def test_a_driver_that_goes_and_comes_back_is_reported_and_found_again(driver, m
         returned.close()
 
 
-def test_a_sensor_node_publishes_the_pictures_of_a_topic_under_their_own_stamps(graph, driver, monkeypatch):
-    def source_for(settings):
-        geometry = ImageGeometry(0.0, 0, False, settings.width_px, settings.height_px)
-        return ImageTopicSource(graph.helper, SENSOR, TOPIC, settings.rate_hz, settings.max_frame_age_ms, geometry)
-    monkeypatch.setattr(sensor_node, 'source_for', source_for)
+def test_a_sensor_node_publishes_the_pictures_of_a_topic_under_their_own_stamps(graph, driver):
     driver.advertise(CompressedImage)
     heard, sent_ns = graph.listen(Image, '/wrist_camera/image_raw'), []
     graph.add(SensorNode, '/wrist_camera', sensor_name='wrist_camera', kind='wrist_camera', has_gel=False,
-              width_px=64, height_px=48, max_frame_age_ms=10_000.0)
+              source='topic', image_topic=TOPIC, width_px=64, height_px=48, max_frame_age_ms=10_000.0)
     wait_until(lambda: sent_ns.append(driver.send(compressed(picture()))) or heard)
     assert ns_from_time(heard[0].header.stamp) in sent_ns
     assert decode_image(heard[0]).shape == (48, 64, 3)

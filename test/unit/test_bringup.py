@@ -91,3 +91,12 @@ def test_unreadable_launch_arguments_are_told(default, text):
 
 def test_the_users_own_profile_stays():
     assert graph_environment({'FASTDDS_DEFAULT_PROFILES_FILE': 'mine.xml'}).keys() == {'FASTRTPS_DEFAULT_PROFILES_FILE'}
+
+
+def test_devices_are_told_apart_by_serial_number_and_a_camera_may_be_a_topic():
+    processes = graph_processes('perception', simulated=False, left_serial='20001', camera_topic='/camera/image_raw')
+    by_name = {process.full_name: process.parameters for process in processes}
+    assert by_name['/tactile/left/sensor']['serial'] == '20001'
+    assert by_name['/tactile/right/sensor']['serial'] == ''
+    camera = by_name['/wrist_camera/sensor']
+    assert (camera['source'], camera['image_topic']) == ('topic', '/camera/image_raw')

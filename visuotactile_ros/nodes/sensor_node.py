@@ -13,14 +13,16 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from visuotactile_ros.errors import SensorError
-from visuotactile_ros.frame import Frame
+from visuotactile_ros.frame import Frame, SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.ros_interface.diagnostics import ERROR, OK, WARN, Health, RecentEvents
+from visuotactile_ros.ros_interface.image_topic_source import ImageTopicSource
 from visuotactile_ros.ros_interface.managed_node import ManagedNode
 from visuotactile_ros.ros_interface.messages import image_message
 from visuotactile_ros.ros_interface.node_main import run_node
 from visuotactile_ros.ros_interface.qos import STREAM_PUBLISHER
 from visuotactile_ros.sensors.frame_grabber import LATE_AFTER_PERIODS, FrameGrabber
+from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.reference_frame import ReferenceFrame
 from visuotactile_ros.simulation.simulated_sensor import source_for
 
@@ -56,7 +58,7 @@ class SensorNode(ManagedNode):
         """Build the source; the device is opened when the node becomes active."""
         self._settings: SensorParameters = self.parameters[SensorParameters]
         settings = self._settings
-        self._source = source_for(settings)
+        self._source = self._topic_source(settings) if settings.source == 'topic' else source_for(settings)
         self._grabber = FrameGrabber(self._source, settings)
         self._published = RecentEvents()
         self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
@@ -65,6 +67,12 @@ class SensorNode(ManagedNode):
             # A service that awaits holds its group until it has answered.
             self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
                                                           callback_group=ReentrantCallbackGroup())
+
+    def _topic_source(self, settings: SensorParameters) -> ImageTopicSource:
+        geometry = ImageGeometry(settings.border_fraction, settings.rotate_quarter_turns, settings.mirror,
+                                 settings.width_px, settings.height_px)
+        return ImageTopicSource(self, SensorIdentity(settings.sensor_name, settings.kind, settings.serial),
+                                settings.image_topic, settings.rate_hz, settings.max_frame_age_ms, geometry)
 
     def cleanup(self) -> None:
         """Forget source and topics."""

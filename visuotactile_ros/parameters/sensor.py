@@ -8,7 +8,8 @@ from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.definition import check_settings, setting
 
 SENSOR_KINDS = ('gelsight_mini', 'gelsight_mini_markers', 'digit', 'vitactip', 'gelsight', 'wrist_camera')
-SENSOR_SOURCES = ('simulated', 'replay', 'device')
+SENSOR_SOURCES = ('simulated', 'replay', 'device', 'topic')
+SENSOR_DRIVERS = ('uvc', 'gsrobotics', 'digit_interface')
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,20 @@ class SensorParameters:
     source: str = setting('simulated', 'Where frames come from', choices=SENSOR_SOURCES)
     frame_id: str = setting('', 'Frame of the image header; empty takes the name of the sensor')
 
-    rate_hz: float = setting(30.0, 'Frames per second of a simulated or replayed source', unit='Hz', minimum=1.0,
-                             maximum=240.0)
+    rate_hz: float = setting(30.0, 'Frames per second of a simulated or replayed source; those expected of a topic',
+                             unit='Hz', minimum=1.0, maximum=240.0)
     width_px: int = setting(320, 'Width of the published image', unit='px', minimum=16, maximum=4096)
     height_px: int = setting(240, 'Height of the published image', unit='px', minimum=16, maximum=4096)
     border_fraction: float = setting(
-        0.0, 'Part of the width and of the height cut off at each border of a device frame',
+        0.0, 'Part of the width and of the height cut off at each border of a frame of a device or topic',
         minimum=0.0, maximum=0.45)
     rotate_quarter_turns: int = setting(
-        0, 'Quarter turns clockwise applied to a device frame', minimum=0, maximum=3)
-    mirror: bool = setting(False, 'Mirror a device frame left to right, after the rotation')
+        0, 'Quarter turns clockwise applied to a frame of a device or topic', minimum=0, maximum=3)
+    mirror: bool = setting(False, 'Mirror a frame of a device or topic left to right, after the rotation')
 
+    driver: str = setting('uvc', "What reads a device: this package's own driver, or the maker's library",
+                          choices=SENSOR_DRIVERS)
+    gsrobotics_path: str = setting('', "Folder of the maker's gsrobotics, for the driver of that name")
     device_path: str = setting(
         '', 'V4L2 device in place of the one found by serial; prefer a path under /dev/v4l/by-path')
     capture_rate_hz: float = setting(30.0, 'Frames per second asked of the device', unit='Hz', minimum=1.0,
@@ -58,6 +62,8 @@ class SensorParameters:
     replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')
     replay_topic: str = setting('', 'Image topic of a bag; empty takes the only one')
     replay_loop: bool = setting(False, 'Start again at the end of a replay')
+
+    image_topic: str = setting('', 'Topic of sensor_msgs/Image or CompressedImage to take frames from')
 
     world_address: str = setting('127.0.0.1', 'Loopback address of the simulated world')
     world_link_port: int = setting(9750, 'TCP port of the simulated world', minimum=1, maximum=65535)
@@ -107,6 +113,12 @@ class SensorParameters:
         if self.source == 'replay' and not self.replay_path:
             raise ConfigurationError('source is replay but replay_path is empty',
                                      'Set replay_path to an image folder, a video file or a bag')
+        if self.source == 'topic' and not self.image_topic:
+            raise ConfigurationError('source is topic but image_topic is empty',
+                                     'Set image_topic, for example to /camera/image_raw')
+        if self.driver == 'gsrobotics' and not self.gsrobotics_path:
+            raise ConfigurationError('driver is gsrobotics but gsrobotics_path is empty',
+                                     'Set gsrobotics_path to the folder that holds utilities/gelsightmini.py')
         if len(self.led_levels) != 3 or not all(type(level) is int for level in self.led_levels):
             raise ConfigurationError(f'led_levels is {self.led_levels!r}, not three whole numbers',
                                      'Give red, green and blue, as in [15, 15, 15]')

@@ -32,7 +32,9 @@ class FrameSource(Protocol):
             The frame, or None when a replayed source has come to its end.
 
         Raises:
-            SensorError: The device gave no usable frame. The source stays open; the caller decides.
+            SensorError: The device gave no usable frame. The source stays open; the caller decides. A device that is
+                gone is told by an error whose cause is an OSError ENODEV, ENXIO or ENOENT: the reader then closes the
+                source and opens it again at once.
         """
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors.digit_interface_adapter import DigitInterfaceSource
+from visuotactile_ros.sensors.gsrobotics_adapter import GsroboticsSource
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.interface import FrameSource
 from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
@@ -19,8 +21,8 @@ def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
     """Build the frame source of a sensor that is not simulated; it is not open yet.
 
     Raises:
-        ConfigurationError: The camera controls cannot be read, or the sensor is simulated; `source_for` in
-            `simulation/simulated_sensor.py` knows all sources.
+        ConfigurationError: The camera controls cannot be read, the maker's library is missing, or the sensor is
+            simulated; `source_for` in `simulation/simulated_sensor.py` knows that too.
     """
     sensor = SensorIdentity(parameters.sensor_name, parameters.kind, parameters.serial)
     if parameters.source == 'replay':
@@ -34,13 +36,18 @@ def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
                              'Choose replay or device')
 
 
-def _device_source(sensor: SensorIdentity, parameters: SensorParameters) -> UvcDevice:
+def _device_source(sensor: SensorIdentity, parameters: SensorParameters) -> FrameSource:
     width_px, height_px = parameters.capture_width_px, parameters.capture_height_px
     geometry = ImageGeometry(parameters.border_fraction, parameters.rotate_quarter_turns, parameters.mirror,
                              parameters.width_px, parameters.height_px)
     controls = (*led_controls(parameters.kind, parameters.led_levels),
                 *parse_camera_controls(parameters.camera_controls))
     mode = CaptureMode(width_px, height_px, parameters.capture_rate_hz, parameters.capture_fourcc, controls)
+    if parameters.driver == 'gsrobotics':
+        return GsroboticsSource(sensor, Path(parameters.gsrobotics_path).expanduser(), parameters.capture_rate_hz,
+                                parameters.warm_up_frames, geometry)
+    if parameters.driver == 'digit_interface':
+        return DigitInterfaceSource(sensor, mode, parameters.warm_up_frames, geometry)
     reduction = 1 if parameters.full_decode else geometry.largest_reduction(width_px, height_px)
     jpeg_decoder = JpegDecoder(width_px, height_px, reduction, parameters.padded_jpeg)
     return UvcDevice(sensor, parameters.device_path, mode, parameters.warm_up_frames, jpeg_decoder, geometry)
