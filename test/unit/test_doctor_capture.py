@@ -1,5 +1,6 @@
 """What the doctor finds about pictures: colours, modes, rates and light."""
 
+import errno
 from pathlib import Path
 
 import cv2
@@ -174,6 +175,16 @@ def test_failed_grabs_are_noted_and_no_frame_at_all_is_broken(attach):
     assert note.mark == NOTE and 'because a damaged JPEG' in note.finding
     made = attach(none)
     assert marks(found(capture.check, MINI)) == [BROKEN] and made[-1].closed
+
+
+def test_sensor_that_is_unplugged_meanwhile_is_broken(attach):
+    def behave(sensor):
+        if sensor.grabs == 3:
+            raise SensorError('left is gone', 'Plug it in') from OSError(errno.ENODEV, 'No such device')
+        return grey(sensor)
+    made = attach(behave)
+    assert found(capture.check, MINI) == [Finding(BROKEN, 'capture', 'left is gone', 'Plug it in')]
+    assert made[0].grabs == 3 and made[0].closed
 
 
 def test_camera_in_use_is_not_opened(attach, tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ FULL_CAMERA = interface(0, 0, subclass=1) + interface(1, 0) + b''.join(
 
 
 @pytest.mark.parametrize(('descriptors', 'reserved'), [
-    (FULL_CAMERA, 3 * (1024 + 38)), (b'', 0), (FULL_CAMERA[:-1], 3186),
+    (FULL_CAMERA, 3 * (1024 + 38)), (b'', 0), (b'\x02\x04', 0), (b'\x02\x05', 0), (FULL_CAMERA[:-1], 3186),
     (interface(1, 1) + endpoint(512, attributes=2), 0),                  # bulk
     (interface(1, 1) + endpoint(512, address=0x01), 0),                  # to the device
     (interface(1, 1, video_class=1) + endpoint(512), 0),                 # its microphone
@@ -153,7 +153,8 @@ def test_reservation_is_read_from_the_descriptors(descriptors, reserved):
     assert usb_tree.largest_reservation_bytes(descriptors) == reserved
 
 
-@given(st.binary(max_size=200))
+@given(st.lists(st.tuples(st.integers(2, 9), st.sampled_from([1, 4, 5, 36]), st.binary(max_size=9))).map(
+    lambda parts: b''.join(bytes([length, kind]) + rest for length, kind, rest in parts)))
 def test_no_descriptors_are_too_broken_to_read(descriptors):
     assert usb_tree.largest_reservation_bytes(descriptors) >= 0
 

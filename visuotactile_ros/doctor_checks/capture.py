@@ -131,6 +131,8 @@ def read_sensor(source: FrameSource | VisuotactileError, duration_s: float) -> T
                 frames.append(source.grab())
             except VisuotactileError as error:
                 failed_grabs, last_error = failed_grabs + 1, error
+                if isinstance(error.__cause__, OSError):  # unplugged meanwhile, so that what came before proves nothing
+                    return Taken((), failed_grabs, error)
     finally:
         source.close()
     return Taken(tuple(frames), failed_grabs, last_error)
@@ -148,7 +150,7 @@ def _judge(name: str, parameters: SensorParameters, taken: Taken, streaming: int
         yield Finding(OK, SUBJECT, finding)
     else:
         yield Finding(BROKEN, SUBJECT, finding, 'Give it a port of another USB controller, end what else uses the '
-                      'processor, and lock its exposure: see docs/hardware/usb_and_udev.md')
+                      'processor, and lock its exposure: see docs/hardware/troubleshooting.md')
     if taken.failed_grabs > 0:
         yield Finding(NOTE, SUBJECT, f'{taken.failed_grabs} of {taken.failed_grabs + len(taken.frames)} grabs failed, '
                       f'the last one because {taken.error.problem}', taken.error.remedy)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 USB_DEVICES = Path('/sys/bus/usb/devices')
 # Descriptors: byte 0 is the length, byte 1 the type. Source: USB 2.0 specification, tables 9-12 and 9-13.
-INTERFACE_DESCRIPTOR, ENDPOINT_DESCRIPTOR, ENDPOINT_BYTES = 4, 5, 7
+INTERFACE_DESCRIPTOR, INTERFACE_BYTES, ENDPOINT_DESCRIPTOR, ENDPOINT_BYTES = 4, 9, 5, 7
 VIDEO_CLASS, STREAMING_SUBCLASS = 14, 2
 ISOCHRONOUS, INPUT = 1, 0x80
 # Bus bytes around the payload of each isochronous transaction at 480 Mb/s. Source: USB 2.0 specification, table 5-5.
@@ -61,7 +61,7 @@ def largest_reservation_bytes(descriptors: bytes) -> int:
     largest: dict[int, int] = {}
     interface, is_video = -1, False
     for descriptor in _split(descriptors):
-        if descriptor[1] == INTERFACE_DESCRIPTOR:
+        if descriptor[1] == INTERFACE_DESCRIPTOR and len(descriptor) >= INTERFACE_BYTES:
             interface = descriptor[2]
             is_video = tuple(descriptor[5:7]) == (VIDEO_CLASS, STREAMING_SUBCLASS)
         elif descriptor[1] == ENDPOINT_DESCRIPTOR and len(descriptor) >= ENDPOINT_BYTES and is_video \
