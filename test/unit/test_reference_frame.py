@@ -1,5 +1,6 @@
-"""The no-contact reference and the contact flag."""
+"""The no-contact reference, what refuses one that was taken in contact, and the contact flag."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ from visuotactile_ros.errors import SensorError
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.recorded_images import read_image
-from visuotactile_ros.sensors.reference_frame import ReferenceFrame, mean_difference, robust_mean
+from visuotactile_ros.sensors.reference_frame import (
+    ReferenceFrame,
+    change_level,
+    imprint_level,
+    mean_difference,
+    no_contact_statistics,
+    robust_mean,
+)
 
 HEIGHT, WIDTH = 48, 64
 
@@ -162,3 +170,98 @@ def test_every_real_ball_press_is_contact_with_the_default_levels(sensor):
         assert not reference.in_contact
         reference.update(real_frame(press))
         assert reference.in_contact, f'{press.name} differs by {reference.difference_level}'
+
+
+CALIBRATION = Path(__file__).parents[2] / 'docs' / 'results' / 'gel_health.json'
+PROPOSED = json.loads(CALIBRATION.read_text())['touch_at_start']
+
+
+def at_start(sensor, image, earlier=None):
+    """The reference of a start with one still image."""
+    reference = ReferenceFrame(sensor, 3, 0.5, 0.5, 0.3, earlier_reference_hwc=earlier,
+                               touched_change_level=PROPOSED[sensor]['proposed_change_level'],
+                               touched_imprint_level=PROPOSED[sensor]['proposed_imprint_level'])
+    for _ in range(3):
+        reference.update(image)
+    return reference
+
+
+@pytest.mark.parametrize('sensor', ['gelsight', 'gelsight_mini'])
+def test_real_ball_presses_at_the_start_are_refused_and_the_untouched_gel_accepted(sensor):
+    background = real_frame(REAL_FRAMES / f'{sensor}_background.jpg')
+    assert at_start(sensor, background).image_hwc is not None
+    assert at_start(sensor, background, background).image_hwc is not None
+    for press in sorted(REAL_FRAMES.glob(f'{sensor}_[0-9][0-9].jpg'))[::3]:
+        with pytest.raises(SensorError, match='first reference shows an imprint .* Take the object off'):
+            at_start(sensor, real_frame(press))
+        with pytest.raises(SensorError, match='differs by .* from the one before, the limit is'):
+            at_start(sensor, real_frame(press), background)
+
+
+def test_a_real_strawberry_at_the_start_is_refused():
+    with pytest.raises(SensorError, match='is touched'):
+        at_start('gelsight_mini', real_frame(REAL_FRAMES / 'gelsight_mini_strawberry.jpg'))
+
+
+def test_a_refused_start_begins_anew_and_ends_when_the_object_is_gone():
+    background = real_frame(REAL_FRAMES / 'gelsight_mini_background.jpg')
+    press = real_frame(REAL_FRAMES / 'gelsight_mini_06.jpg')
+    reference = ReferenceFrame('left', 3, 0.5, 0.5, 0.3, touched_imprint_level=8.0)
+    reference.update(press)
+    reference.update(press)
+    with pytest.raises(SensorError, match='left is touched'):
+        reference.update(press)
+    assert reference.is_collecting and reference.image_hwc is None and not reference.in_contact
+    for _ in range(3):
+        reference.update(background)
+    assert reference.image_hwc is not None
+    reference.update(press)
+    assert reference.in_contact
+
+
+def test_a_requested_reference_is_compared_with_the_one_before():
+    background = real_frame(REAL_FRAMES / 'gelsight_mini_background.jpg')
+    press = real_frame(REAL_FRAMES / 'gelsight_mini_06.jpg')
+    reference = ReferenceFrame('left', 3, 0.5, 0.5, 0.3, touched_change_level=7.0)
+    for _ in range(3):
+        reference.update(background)
+    reference.request()
+    old = reference.image_hwc
+    with pytest.raises(SensorError, match='from the one before'):
+        for _ in range(3):
+            reference.update(press)
+    assert reference.image_hwc is old
+
+
+def test_a_stored_reference_of_another_size_is_left_aside():
+    background = real_frame(REAL_FRAMES / 'gelsight_mini_background.jpg')
+    assert at_start('gelsight_mini', background, np.zeros((48, 64, 3), np.uint8)).image_hwc is not None
+
+
+def test_a_change_of_the_light_is_no_touch():
+    background = real_frame(REAL_FRAMES / 'gelsight_mini_background.jpg')
+    brighter = np.clip(background * 1.1, 0, 255).astype(np.uint8)
+    assert mean_difference(brighter, background) > 5.0
+    assert change_level(brighter, background) < 1.5
+
+
+@given(arrays.arrays(np.uint8, (6, 8, 3)), arrays.arrays(np.uint8, (6, 8, 3)))
+def test_touch_levels_are_symmetric_distances_and_blind_to_an_even_picture(first, second):
+    assert change_level(first, first) == 0.0
+    assert change_level(first, second) == pytest.approx(change_level(second, first), abs=1e-4)
+    assert imprint_level(np.full((6, 8, 3), first[0, 0], np.uint8)) < 1e-3
+
+
+@given(arrays.arrays(np.uint8, (6, 8)))
+def test_marks_without_colour_are_no_imprint(grey):
+    assert imprint_level(np.repeat(grey[..., None], 3, axis=2)) < 1e-2
+
+
+@pytest.mark.parametrize('noise_level', [1.0, 4.0])
+def test_statistics_tell_the_noise(noise_level):
+    rng = np.random.default_rng(0)
+    images = [np.clip(np.rint(rng.normal(120.0, noise_level, (96, 128, 3))), 0, 255).astype(np.uint8)
+              for _ in range(15)]
+    statistics = no_contact_statistics(images)
+    assert statistics.frames == 15
+    assert statistics.noise_level == pytest.approx(noise_level, rel=0.15)

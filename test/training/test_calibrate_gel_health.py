@@ -1,0 +1,94 @@
+"""The calibration of gel health and of the touch at the start, small, and its JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.evaluation import calibrate_gel_health as calibration
+from training.fit_gel_optics import FRAMES, read_frame
+from visuotactile_ros.sensors.gel_health import GelChange, GelHealthLimits
+from visuotactile_ros.sensors.reference_frame import mean_difference
+
+REAL_FRAMES = Path(__file__).parents[2] / FRAMES
+NO_DRIFT = np.zeros((1, 6, 3))
+
+
+def change(value):
+    return GelChange(value, value, value, value)
+
+
+def test_real_sessions_show_no_press_but_the_drift_around_it():
+    background = read_frame(REAL_FRAMES / 'gelsight_background.jpg').astype(np.uint8)
+    sessions = calibration.real_sessions(REAL_FRAMES, 'gelsight')
+    assert len(sessions) == 8
+    for image in sessions:
+        assert 0.3 < mean_difference(image, background) < 4.0
+        assert np.abs(image.astype(float) - background)[60:180, 80:240].max() < 40.0
+
+
+def test_the_drift_of_every_real_session_is_measured():
+    drift = calibration.session_drifts(REAL_FRAMES)
+    assert drift.shape == (12, 6, 3) and np.abs(drift).max() < 15.0
+
+
+def test_a_simulated_session_drifts_like_a_real_one(monkeypatch):
+    brighter = np.zeros((1, 6, 3))
+    brighter[0, 0] = 4.0
+    simulated = calibration.SimulatedSessions('gelsight_mini', 1, brighter)
+    monkeypatch.setattr(simulated, 'rng', FixedFactor(1))
+    difference = simulated.next_reference().astype(float) - simulated.first
+    assert difference.mean() == pytest.approx(4.0, abs=0.2)
+
+
+class FixedFactor:
+    """A generator whose session drifts fully."""
+
+    def __init__(self, seed):
+        self._rng = np.random.default_rng(seed)
+
+    def uniform(self, *_):
+        return 1.0
+
+    def __getattr__(self, name):
+        return getattr(self._rng, name)
+
+
+def test_proposed_limits_lie_at_the_rim_of_the_undamaged_and_the_middle_of_the_damaged():
+    changes = {('none', 0.0): [change(value) for value in np.linspace(0.0, 1.0, 201)],
+               **{(part, 1.0): [change(value) for value in (2.0, 3.0, 7.0)] for part in calibration.PARTS}}
+    limits = calibration.propose_limits(changes)
+    assert limits['as_new'] == pytest.approx(dict.fromkeys(calibration.PARTS, 0.995))
+    assert limits['worn_out'] == dict.fromkeys(calibration.PARTS, 3.0)
+
+
+def test_rates_count_alarms_and_names():
+    limits = GelHealthLimits()
+    worn = GelChange(limits.worn_out.scratches, 0.0, 0.0, 0.0)
+    as_new = change(0.0)
+    none, scratched, bubbled = calibration.rates(
+        {('none', 0.0): [as_new] * 4, ('scratches', 1.0): [worn, as_new], ('bubbles', 1.0): [worn]}, limits)
+    assert (none['worn_share'], none['below_1_share'], none['named_right_share']) == (0.0, 0.0, None)
+    assert (scratched['worn_share'], scratched['named_right_share'], scratched['lowest_score']) == (0.5, 0.5, 0.0)
+    assert (bubbled['worn_share'], bubbled['named_right_share']) == (1.0, 0.0)
+
+
+def test_touched_real_references_are_refused_by_the_proposed_limits():
+    result = calibration.touch_at_start(REAL_FRAMES, 'gelsight_mini', range(2), 1, NO_DRIFT)
+    assert result['real_presses']['references'] == 24
+    for group, share in (('real_presses', 1.0), ('real_untouched', 0.0), ('untouched', 0.0)):
+        assert (result[group]['refused_as_first'], result[group]['refused_with_stored']) == (share, share)
+
+
+def test_the_command_writes_its_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, 'SENSOR_PROFILES', {'digit': calibration.SENSOR_PROFILES['digit']})
+    monkeypatch.setattr(calibration, 'CALIBRATED_KINDS', ('digit',))
+    output = tmp_path / 'gel_health.json'
+    assert calibration.main(['--frames', str(REAL_FRAMES), '--units', '2', '--sessions', '1', '--output',
+                             str(output)]) == 0
+    result = json.loads(output.read_text())
+    assert list(result['simulated_gels']) == ['digit']
+    assert json.loads(capsys.readouterr().out) == result['proposed_limits']
+    rows = {(row['damage'], row['severity']): row for row in result['simulated_gels']['digit']}
+    assert rows['none', 0.0]['worn_share'] == 0.0 and rows['scratches', 1.0]['worn_share'] == 1.0
