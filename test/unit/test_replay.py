@@ -14,9 +14,12 @@ from rosbags.typesys import Stores, get_typestore
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors import replay as replay_module
+from visuotactile_ros.sensors.frame_grabber import FrameGrabber
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
-from visuotactile_ros.sensors.recorded_images import decode_raw_image
-from visuotactile_ros.sensors.replay import ReplaySource
+from visuotactile_ros.sensors.pacing import Clock
+from visuotactile_ros.sensors.recorded_images import ENCODINGS, decode_raw_image
+from visuotactile_ros.sensors.replay import LONGEST_GAP_S, ReplaySource
 from visuotactile_ros.sensors.sources import recorded_or_device_source
 
 SENSOR = SensorIdentity('replay', 'gelsight_mini')
@@ -34,8 +37,26 @@ def save(path, red):
     assert cv2.imwrite(str(path), rgb_picture(red)[:, :, ::-1])
 
 
-def replay(path, topic='', loop=False, rate_hz=2000.0):
-    source = ReplaySource(SENSOR, path, topic, rate_hz, loop, ImageGeometry(0.0, 0, False, 32, 24))
+class SimulatedClock(Clock):
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now_ns = 1_700_000_000_000_000_000
+        self.sleeps = 0
+
+    def monotonic_s(self):
+        return (self.now_ns - 1_700_000_000_000_000_000) / 1e9
+
+    def wall_ns(self):
+        return self.now_ns
+
+    def sleep(self, duration_s, wake=None):
+        self.sleeps += duration_s > 0.0
+        self.now_ns += round(duration_s * 1e9)
+
+
+def replay(path, topic='', loop=False, rate_hz=2000.0, **arguments):
+    source = ReplaySource(SENSOR, path, topic, rate_hz, loop, ImageGeometry(0.0, 0, False, 32, 24), **arguments)
     source.open()
     return source
 
@@ -153,7 +174,7 @@ def image_message(red, encoding='rgb8', padding=0):
     return SimpleNamespace(encoding=encoding, height=24, width=32, step=rows.shape[1] + padding, data=data)
 
 
-def write_bag(path, messages_by_topic, storage=StoragePlugin.MCAP):
+def write_bag(path, messages_by_topic, storage=StoragePlugin.MCAP, times_s=None, image_format='png'):
     """Write a bag of sensor_msgs/Image and, where a message is bytes, sensor_msgs/CompressedImage."""
     header = TYPES.types['std_msgs/msg/Header'](TYPES.types['builtin_interfaces/msg/Time'](5, 0), 'gel')
     with Writer(path, version=9, storage_plugin=storage) as writer:
@@ -163,11 +184,12 @@ def write_bag(path, messages_by_topic, storage=StoragePlugin.MCAP):
             connection = writer.add_connection(topic, message_type, typestore=TYPES)
             for index, message in enumerate(messages):
                 if isinstance(message, bytes):
-                    record = TYPES.types[message_type](header, 'png', np.frombuffer(message, np.uint8))
+                    record = TYPES.types[message_type](header, image_format, np.frombuffer(message, np.uint8))
                 else:
                     record = TYPES.types[message_type](header, message.height, message.width, message.encoding, 0,
                                                        message.step, message.data)
-                writer.write(connection, 1000 * index, TYPES.serialize_cdr(record, message_type))
+                writer.write(connection, round(times_s[index] * 1e9) if times_s else 1000 * index,
+                             TYPES.serialize_cdr(record, message_type))
     return path
 
 
@@ -185,6 +207,111 @@ def test_bag_is_replayed_with_new_stamps(tmp_path, storage):
 def test_single_mcap_file_is_a_bag_too(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/left/image_raw': [image_message(10)]})
     assert reds(replay(next(bag.glob('*.mcap')))) == [10]
+
+
+def grab_times_ms(source, clock, late_s=0.0, limit=20):
+    """When each frame came, milliseconds since the replay was opened, to a caller who is slow."""
+    times = []
+    while len(times) < limit:
+        frame = source.grab()
+        if frame is None:
+            break
+        times.append(round((frame.stamp_ns - 1_700_000_000_000_000_000) / 1e6))
+        clock.now_ns += round(late_s * 1e9)
+    return times
+
+
+@pytest.mark.parametrize('storage', list(StoragePlugin))
+def test_recorded_timing_follows_the_times_of_the_bag_and_cuts_long_gaps(tmp_path, storage):
+    times_s = [100.0, 100.04, 100.1, 100.1, 104.6, 104.7]
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(red) for red in range(6)]}, storage, times_s)
+    clock = SimulatedClock()
+    source = replay(bag, rate_hz=20.0, timing='recorded', clock=clock)
+    assert LONGEST_GAP_S == 2.0
+    assert grab_times_ms(source, clock) == [50, 90, 150, 150, 2150, 2250]
+
+
+def test_recorded_timing_is_kept_by_a_caller_who_is_late_now_and_then(tmp_path):
+    times_s = [0.1 * number for number in range(6)]
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(red) for red in range(6)]}, times_s=times_s)
+    clock = SimulatedClock()
+    source = replay(bag, rate_hz=10.0, timing='recorded', clock=clock)
+    assert grab_times_ms(source, clock, late_s=0.25, limit=2) == [100, 350]
+    assert grab_times_ms(source, clock) == [600, 600, 600, 600]
+    source.close()
+    source.open()
+    # What a machine slept through is not caught up with.
+    clock.now_ns += 3600 * 10**9
+    assert grab_times_ms(source, clock, limit=3)[:2] == [3600600, 3600600]
+
+
+def test_recorded_timing_goes_round_without_a_jump(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(1), image_message(2)]}, times_s=[7.0, 7.5])
+    clock = SimulatedClock()
+    source = replay(bag, loop=True, rate_hz=10.0, timing='recorded', clock=clock)
+    assert grab_times_ms(source, clock, limit=5) == [100, 600, 700, 1200, 1300]
+
+
+def test_a_video_has_times_and_a_folder_has_none(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / 'film.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 25.0, (32, 24))
+    for index in range(4):
+        writer.write(rgb_picture(60 * index))
+    writer.release()
+    clock = SimulatedClock()
+    assert grab_times_ms(replay(tmp_path / 'film.avi', rate_hz=10.0, timing='recorded', clock=clock), clock) == \
+        [100, 140, 180, 220]
+    save(tmp_path / 'folder' / '1.png', 10)
+    with pytest.raises(SensorError, match='does not say when its frames were taken'):
+        replay(tmp_path / 'folder', timing='recorded')
+
+
+@pytest.mark.parametrize('timing', ['steady', 'recorded', 'fastest'])
+def test_every_run_gives_every_frame_in_the_same_order(tmp_path, timing):
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(red) for red in range(40)],
+                                       '/other': [image_message(99)] * 3})
+    clock = SimulatedClock()
+    runs = [reds(replay(bag, '/image', timing=timing, clock=clock)) for _ in range(2)]
+    assert runs == [list(range(40))] * 2
+    assert (clock.sleeps == 0) == (timing == 'fastest')
+
+
+def test_in_lockstep_not_even_a_reader_of_the_newest_frame_misses_one(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(red) for red in range(10, 60)]})
+    for _ in range(2):
+        source = ReplaySource(SENSOR, bag, '', 1000.0, False, ImageGeometry(0.0, 0, False, 32, 24), 'lockstep')
+        grabber = FrameGrabber(source, SensorParameters(source='replay', replay_path=str(bag), dead_after_periods=1000))
+        grabber.start()
+        found, sequence = [], -1
+        while not (grabber.statistics().ended and len(found) >= 50):
+            frame = grabber.wait_for_newer(sequence, 10.0)
+            assert frame is not None, grabber.statistics()
+            sequence = frame.sequence
+            found.append(int(frame.image_hwc[12, 16, 0]))
+            source.answered(frame.stamp_ns - 1)  # an answer to an earlier frame says nothing about this one
+            source.answered(frame.stamp_ns)
+            if len(found) == 50:
+                assert grabber.wait_for_newer(sequence, 10.0) is None
+        grabber.stop()
+        assert found == list(range(10, 60))
+
+
+def test_a_frame_without_an_answer_is_told_in_lockstep_and_the_next_one_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay_module, 'ANSWER_TIMEOUT_S', 0.001)
+    bag = write_bag(tmp_path / 'bag', {'/image': [image_message(red) for red in range(3)]})
+    source = replay(bag, timing='lockstep')
+    source.answered(time.time_ns())  # nobody asked
+    assert source.grab().image_hwc[0, 0, 0] == 0
+    with pytest.raises(SensorError, match='nobody answered frame 0 of replay'):
+        source.grab()
+    frame = source.grab()
+    assert frame.image_hwc[0, 0, 0] == 1
+    source.answered(frame.stamp_ns)
+    assert source.grab().image_hwc[0, 0, 0] == 2
+
+
+def test_a_timing_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match='Choose one of steady, recorded, fastest, lockstep'):
+        replay(tmp_path, timing='slow')
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8'])
@@ -217,7 +344,18 @@ def test_bag_without_images_is_refused(tmp_path):
         replay(write_bag(tmp_path / 'bag', {'/other': []}))
 
 
-@pytest.mark.parametrize('change', [{'encoding': 'bayer_rggb8'}, {'step': 95}, {'height': 25}, {'width': 0}])
+def test_compressed_images_that_are_cut_off_or_have_red_and_blue_exchanged(tmp_path):
+    content = cv2.imencode('.jpg', rgb_picture(70)[:, :, ::-1])[1].tobytes()
+    source = replay(write_bag(tmp_path / 'bag', {'/image/compressed': [content[:-40], content + b'\0\0']}))
+    with pytest.raises(SensorError, match='a message of /image/compressed is cut off'):
+        source.grab()
+    np.testing.assert_allclose(source.grab().image_hwc[0, 0], (70, 90, 0), atol=4)
+    exchanged = write_bag(tmp_path / 'exchanged', {'/image': [content]}, image_format='rgb8; jpeg compressed rgb8')
+    np.testing.assert_allclose(replay(exchanged).grab().image_hwc[0, 0], (0, 90, 70), atol=4)
+
+
+@pytest.mark.parametrize('change', [{'encoding': 'bayer_rggb8'}, {'step': 95}, {'height': 25}, {'width': 0},
+                                    {'encoding': 'yuv422', 'width': 31}])
 def test_message_that_contradicts_itself_is_refused(tmp_path, change):
     message = image_message(10)
     vars(message).update(change)
@@ -225,13 +363,19 @@ def test_message_that_contradicts_itself_is_refused(tmp_path, change):
         replay(write_bag(tmp_path / 'bag', {'/image': [message]})).grab()
 
 
-@given(st.text(max_size=8), st.integers(0, 40), st.integers(0, 40), st.integers(0, 200), st.integers(0, 9000))
-def test_any_description_of_an_image_is_decoded_or_refused(encoding, height, width, step, size):
+@given(st.sampled_from([*ENCODINGS, 'mono16', '']), st.integers(0, 20), st.integers(0, 20), st.integers(-2, 5),
+       st.integers(-2, 2))
+def test_any_description_of_an_image_is_decoded_or_refused(encoding, height, width, padding, surplus):
+    step = max(0, width * ENCODINGS.get(encoding, (1,))[0] + padding)
+    data = np.zeros(max(0, height * step + surplus), np.uint8)
+    is_sound = encoding in ENCODINGS and padding >= 0 and surplus == 0 and 0 not in (height, width) and (
+        width % 2 == 0 or ENCODINGS[encoding][0] != 2)
     try:
-        image = decode_raw_image(encoding, height, width, step, np.zeros(size, np.uint8), 'a message')
+        image = decode_raw_image(encoding, height, width, step, data, 'a message')
     except SensorError:
+        assert not is_sound
         return
-    assert image.shape == (height, width, 3) and image.dtype == np.uint8
+    assert is_sound and image.shape == (height, width, 3) and image.dtype == np.uint8
 
 
 def test_truncated_bag_is_refused_or_ends_in_an_error(tmp_path):

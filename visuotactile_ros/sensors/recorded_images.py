@@ -1,38 +1,51 @@
 """Readers of recordings: an image folder, a video file, a rosbag2 or MCAP bag.
 
-Each reader yields functions that decode one picture, in order, so that a damaged picture fails alone and the reader
-goes on with the next; it opens its files when the first picture is asked for. Nothing here knows rates or stamps.
+Each reader yields pictures that decode themselves, in order, so that a damaged picture fails alone and the reader goes
+on with the next; it opens its files when the first picture is asked for. Nothing here knows rates.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from visuotactile_ros.errors import SensorError
-
-if TYPE_CHECKING:
-    from rosbags.highlevel import AnyReader
-    from rosbags.interfaces import Connection
+from visuotactile_ros.sensors.recorded_bags import (
+    BAG_SUFFIXES,
+    COMPRESSED_IMAGE_TYPE,
+    BagMessage,
+    common_types,
+    image_messages,
+    is_bag,
+)
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v')
-BAG_SUFFIXES = ('.mcap', '.db3')
-COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
-IMAGE_TYPES = ('sensor_msgs/msg/Image', COMPRESSED_IMAGE_TYPE)
-CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
-TO_BGR = {'rgb8': cv2.COLOR_RGB2BGR, 'rgba8': cv2.COLOR_RGBA2BGR, 'bgra8': cv2.COLOR_BGRA2BGR,
-          'mono8': cv2.COLOR_GRAY2BGR}
+# Encoding: (bytes a pixel, how OpenCV makes BGR of it). Source: sensor_msgs/image_encodings.hpp.
+ENCODINGS = {'bgr8': (3, None), 'rgb8': (3, cv2.COLOR_RGB2BGR), 'rgba8': (4, cv2.COLOR_RGBA2BGR),
+             'bgra8': (4, cv2.COLOR_BGRA2BGR), 'mono8': (1, cv2.COLOR_GRAY2BGR),
+             'yuv422': (2, cv2.COLOR_YUV2BGR_UYVY), 'uyvy': (2, cv2.COLOR_YUV2BGR_UYVY),
+             'yuv422_yuy2': (2, cv2.COLOR_YUV2BGR_YUY2), 'yuyv': (2, cv2.COLOR_YUV2BGR_YUY2)}
+YUV_PIXEL_BYTES = 2
+JPEG_BEGIN, JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
 
-Picture = Callable[[], np.ndarray]
-"""Decodes one picture to uint8 [H, W, 3] BGR; raises SensorError where it is damaged."""
+
+class Picture(NamedTuple):
+    """One picture of a recording.
+
+    Attributes:
+        decode: Gives it as uint8 [H, W, 3] BGR; raises SensorError where it is damaged.
+        time_ns: When it was recorded, on a clock of the recording's own, nanoseconds; None where nobody noted it.
+    """
+
+    decode: Callable[[], np.ndarray]
+    time_ns: int | None
 
 
 def open_recording(path: Path, topic: str) -> Generator[Picture, None, None]:
@@ -48,19 +61,18 @@ def open_recording(path: Path, topic: str) -> Generator[Picture, None, None]:
     suffix = path.suffix.lower()
     if not path.exists():
         raise SensorError(f'the replay path {path} does not exist', 'Check replay_path')
+    if is_bag(path):
+        return (Picture(partial(_decode_message, message), message.received_ns)
+                for message in image_messages(path, topic))
     if path.is_dir():
-        if (path / 'metadata.yaml').is_file():
-            return _pictures_of_bag(path, topic)
         files = sorted((file for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()),
                        key=lambda file: _natural_order(file.relative_to(path)))
         if not files:
             raise SensorError(f'the folder {path} holds no frames', f'Name a folder with {", ".join(IMAGE_SUFFIXES)} '
                               'files, a video file or a bag')
-        return (partial(read_image, file) for file in files)
+        return (Picture(partial(read_image, file), None) for file in files)
     if suffix in IMAGE_SUFFIXES:
-        return (partial(read_image, file) for file in [path])
-    if suffix in BAG_SUFFIXES:
-        return _pictures_of_bag(path, topic)
+        return (Picture(partial(read_image, file), None) for file in [path])
     if suffix in VIDEO_SUFFIXES:
         return _pictures_of_video(path)
     raise SensorError(f'{path} is neither an image, a video nor a bag',
@@ -105,59 +117,39 @@ def _pictures_of_video(path: Path) -> Generator[Picture, None, None]:
             usable, image_bgr = capture.read()
             if not usable:
                 return
-            yield partial(np.asarray, image_bgr)
+            time_ns = int(capture.get(cv2.CAP_PROP_POS_MSEC) * 1_000_000)
+            yield Picture(partial(np.asarray, image_bgr), time_ns)
     finally:
         capture.release()
 
 
-def _pictures_of_bag(path: Path, topic: str) -> Generator[Picture, None, None]:
-    # Imported here: a robot that replays no bag needs no bag reader.
+def _decode_message(message: BagMessage) -> np.ndarray:
+    origin = f'a message of {message.topic}'
     try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise SensorError(f'{path} is a bag, which needs the package rosbags', 'Run pip install rosbags') from error
-    with ExitStack() as resources:
-        try:
-            reader = resources.enter_context(AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)))
-        except Exception as error:  # rosbags lets errors of YAML, sqlite and struct through
-            raise SensorError(f'{path} is not a readable bag: {" ".join(str(error).split())}',
-                              'Check that the recording was ended cleanly, or run ros2 bag reindex') from error
-        found = {name for name, info in reader.topics.items() if info.msgtype in IMAGE_TYPES}
-        chosen = {topic} & found if topic else found
-        if len(chosen) != 1:
-            raise SensorError(f'the image topics of {path} are {", ".join(sorted(found)) or "none"}; '
-                              f'asked for {topic or "the only one"}', 'Set replay_topic to one of them')
-        connections = [connection for connection in reader.connections if connection.topic in chosen]
-        messages = reader.messages(connections=connections)
-        while True:
-            try:
-                connection, _, content = next(messages)
-            except StopIteration:
-                return
-            except Exception as error:  # as above
-                raise SensorError(f'{path} is damaged: {" ".join(str(error).split())}',
-                                  'Replay a copy repaired with ros2 bag reindex') from error
-            yield partial(_decode_message, reader, content, connection)
-
-
-def _decode_message(reader: AnyReader, content: bytes, connection: Connection) -> np.ndarray:
-    origin = f'a message of {connection.topic}'
-    try:
-        message = reader.deserialize(content, connection.msgtype)
+        image = common_types().deserialize_cdr(message.content, message.type_name)
     except Exception as error:  # damaged bytes surface as struct, index and value errors
         raise SensorError(f'{origin} cannot be decoded: {error}', 'Record the bag again') from error
-    if connection.msgtype == COMPRESSED_IMAGE_TYPE:
-        return _decode(np.asarray(message.data, np.uint8), origin)
-    return decode_raw_image(message.encoding, message.height, message.width, message.step,
-                            np.asarray(message.data, np.uint8), origin)
+    data = np.asarray(image.data, np.uint8)
+    if message.type_name == COMPRESSED_IMAGE_TYPE:
+        return _decode_compressed_image(image.format, data, origin)
+    return decode_raw_image(image.encoding, image.height, image.width, image.step, data, origin)
+
+
+def _decode_compressed_image(image_format: str, data: np.ndarray, origin: str) -> np.ndarray:
+    content = data.tobytes()
+    # OpenCV fills up what is missing of a JPEG. Drivers may leave zeros behind one.
+    if content.startswith(JPEG_BEGIN) and not content.rstrip(b'\0').endswith(JPEG_END):
+        raise SensorError(f'{origin} is cut off', 'Record the bag again')
+    image = _decode(data, origin)
+    # Pictures that are "compressed rgb8" were written with red and blue exchanged. Source: compressed_image_transport.
+    return image[:, :, ::-1] if 'compressed rgb' in image_format else image
 
 
 def decode_raw_image(encoding: str, height: int, width: int, step: int, data: np.ndarray, origin: str) -> np.ndarray:
     """Decode the fields of a sensor_msgs/Image of a bag.
 
     Args:
-        encoding: One of CHANNELS.
+        encoding: One of ENCODINGS.
         height: Rows.
         width: Columns.
         step: Bytes a row, padding included.
@@ -170,13 +162,13 @@ def decode_raw_image(encoding: str, height: int, width: int, step: int, data: np
     Raises:
         SensorError: The encoding is another one, or size, step and data do not agree.
     """
-    if encoding not in CHANNELS:
-        raise SensorError(f'{origin} is encoded {encoding!r}', f'Record one of {", ".join(CHANNELS)}')
-    row_bytes = width * CHANNELS[encoding]
-    if row_bytes == 0 or step < row_bytes or data.size != height * step:
+    if encoding not in ENCODINGS:
+        raise SensorError(f'{origin} is encoded {encoding!r}', f'Record one of {", ".join(ENCODINGS)}')
+    pixel_bytes, to_bgr = ENCODINGS[encoding]
+    row_bytes = width * pixel_bytes
+    is_half_pair = pixel_bytes == YUV_PIXEL_BYTES and width % 2 != 0
+    if row_bytes == 0 or step < row_bytes or data.size != height * step or data.size == 0 or is_half_pair:
         raise SensorError(f'{origin} has {data.size} bytes and step {step} for {width}x{height} {encoding}',
                           'Record the bag again')
-    image = data.reshape(height, step)[:, :row_bytes].reshape(height, width, CHANNELS[encoding])
-    if encoding in TO_BGR:
-        return cv2.cvtColor(np.ascontiguousarray(image), TO_BGR[encoding])
-    return image
+    pixels = np.ascontiguousarray(data.reshape(height, step)[:, :row_bytes]).reshape(height, width, pixel_bytes)
+    return pixels if to_bgr is None else cv2.cvtColor(pixels, to_bgr)
