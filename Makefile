@@ -28,7 +28,8 @@ endif
 RUNTIME_READY := $(VENV)/.runtime_ready
 TRAINING_READY := $(VENV)/.training_ready
 
-.PHONY: help setup pour test replay pour-benchmark bench-realtime bench-probe bench-optics results lint clean
+.PHONY: help setup pour test replay doctor pour-benchmark bench-realtime bench-probe bench-optics bench-sensors \
+  bench-gel-health bench-strangeness results lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -57,8 +58,12 @@ setup: $(RUNTIME_READY) ## Install what the nodes need into .venv
 pour: $(RUNTIME_READY) ## Pour 60 g of beads in simulation and write a report (SEED=1)
 	@$(RUN) -m visuotactile_ros.pour seed:=$(SEED)
 
-replay: $(RUNTIME_READY) ## Embeddings and predictions for PATH_TO_FRAMES=<folder, video or bag> (SENSOR_KIND=…, OUT=…)
+doctor: $(RUNTIME_READY) ## Look for sensors, permissions, models and the arm, and say what to mend (ARM=<address>)
+	@$(RUN) -m visuotactile_ros.doctor $(if $(ARM),--arm $(ARM))
+
+replay: $(RUNTIME_READY) ## Embeddings and predictions for PATH_TO_FRAMES=<folder, video or bag> (SENSOR_KIND=…, TOPIC=…, OUT=…)
 	@$(RUN) -m visuotactile_ros.replay_frames '$(PATH_TO_FRAMES)' $(if $(SENSOR_KIND),--sensor-kind $(SENSOR_KIND)) \
+	  $(if $(TOPIC),--topic $(TOPIC)) $(if $(TIMING),--timing $(TIMING)) \
 	  $(if $(OUT),--output '$(OUT)')
 
 test: $(TRAINING_READY) ## Run every test
@@ -75,6 +80,15 @@ bench-probe: $(TRAINING_READY) ## Linear probes of the default encoder, OUT=<jso
 
 bench-optics: $(TRAINING_READY) ## Rendered gel images against real ball presses, OUT=<json>
 	@$(RUN) -m training.evaluation.bench_optics --output '$(or $(OUT),docs/results/optics.json)'
+
+bench-sensors: $(RUNTIME_READY) ## Decoding of MJPG, and 1, 3 and 6 cameras at once, OUT=<json>
+	@$(RUN) -m visuotactile_ros.bench_sensors --output '$(or $(OUT),docs/results/sensors.json)'
+
+bench-gel-health: $(TRAINING_READY) ## Gel health on simulated damage and real frames, OUT=<json>
+	@$(RUN) -m training.evaluation.calibrate_gel_health --output '$(or $(OUT),docs/results/gel_health.json)'
+
+bench-strangeness: $(TRAINING_READY) ## What the out-of-distribution alarm notices, OUT=<json>
+	@$(RUN) -m training.evaluation.bench_strangeness --output '$(or $(OUT),docs/results/strangeness.json)'
 
 results: $(TRAINING_READY) ## Write docs/results/README.md from the JSON beside it
 	@$(RUN) -m training.evaluation.write_results

@@ -18,7 +18,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', sorted(glob('launch/*.launch.py'))),
-        (f'{SHARE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml'))),
+        (f'{SHARE}/config', sorted(path for kind in ('yaml', 'xml', 'rules') for path in glob(f'config/*.{kind}'))),
         *[(f'{SHARE}/{folder}', sorted(path for path in glob(f'{folder}/*') if Path(path).is_file()))
           for folder in MODEL_FOLDERS],
     ],
@@ -37,6 +37,11 @@ setup(
         'simulated_world = visuotactile_ros.simulation.world_process:main',
         'pour = visuotactile_ros.pour:main',
         'replay_frames = visuotactile_ros.replay_frames:main',
+        'recorder = visuotactile_ros.nodes.record_node:main',
+        'doctor = visuotactile_ros.doctor:main',
+        'udev_rules = visuotactile_ros.udev_rules:main',
         'export_onnx = training.export_onnx:main',
+        # Its name makes sense without `ros2 run` too: `visuotactile doctor`.
+        'visuotactile = visuotactile_ros.command_line:main',
     ]},
 )

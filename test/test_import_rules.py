@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'visuotactile_ros'
 
 # frame, errors, parameters ← sensors, inference, policy, robot ← simulation ← ros_interface ← nodes, bringup
-BASE = {'errors', 'frame', 'parameters', 'resources'}
+BASE = {'errors', 'files', 'frame', 'parameters', 'resources'}
 MAY_IMPORT = {
-    'errors': set(), 'frame': {'errors'}, 'parameters': {'errors'}, 'resources': {'errors'},
+    'errors': set(), 'files': set(), 'frame': {'errors'}, 'parameters': {'errors'}, 'resources': {'errors'},
     'sensors': BASE, 'inference': BASE, 'policy': BASE | {'inference'}, 'robot': BASE,
     'simulation': BASE | {'sensors', 'inference', 'policy', 'robot'},
     'ros_interface': BASE | {'sensors', 'inference', 'policy', 'robot', 'simulation'},
@@ -21,7 +21,7 @@ MAY_IMPORT = {
     'bringup': {'errors', 'parameters', 'resources'}, 'run_record': {'errors'},
     'nodes': BASE | {'sensors', 'inference', 'policy', 'robot', 'simulation', 'ros_interface', 'bringup', 'run_record'},
 }
-CORE = ('errors', 'frame', 'parameters', 'resources', 'sensors', 'inference', 'policy', 'robot', 'simulation')
+CORE = ('errors', 'files', 'frame', 'parameters', 'resources', 'sensors', 'inference', 'policy', 'robot', 'simulation')
 # Every other module of the package is a program of its own (a command, its report): it may use all of the above, and
 # none of the above may use it.
 

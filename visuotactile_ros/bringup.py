@@ -74,6 +74,7 @@ _PERCEPTION_ARGUMENTS = {
     'right_serial': Argument('', 'Serial number of the right sensor'),
     'camera_serial': Argument('', 'Serial number of the wrist camera; empty takes the only other camera'),
     'camera_topic': Argument('', 'Image or CompressedImage topic of a driver that has the wrist camera already'),
+    'record': Argument('', 'Folder that gets a bag of the run; empty records none'),
 }
 GRAPHS: dict[str, dict[str, Argument]] = {
     'perception': _PERCEPTION_ARGUMENTS,
@@ -85,6 +86,8 @@ GRAPHS: dict[str, dict[str, Argument]] = {
     },
     'replay': {
         'path': Argument('', 'Image folder, video file or rosbag2/MCAP bag'),
+        'topic': Argument('', 'Image topic of a bag; empty takes the only one'),
+        'timing': Argument('steady', 'steady (rate_hz), recorded, or lockstep: each frame as soon as the last was encoded'),
         'loop': Argument(True, 'Start again at the end, so that there is always something to look at'),
         'rate_hz': Argument(10.0, 'Frames a second'),
         'sensor_kind': Argument('gelsight_mini', 'Kind of the sensor that took the frames'),
@@ -114,7 +117,9 @@ def graph_processes(graph: str, **arguments: Any) -> list[Process]:
         return [_replay_sensor(values), _perception(values, (REPLAYED_SENSOR,), camera='')]
     # Where no arm closes the fingers they close by themselves, once the sensors have seen themselves untouched.
     grasp = () if graph == 'pour' else ('--grasp-after-s', '5')
-    processes = [_simulated_world(values, grasp)] if values['simulated'] else []
+    processes = [_recorder(values['record'])] if values['record'] else []
+    if values['simulated']:
+        processes.append(_simulated_world(values, grasp))
     processes += [_sensor(name, values) for name in (*TACTILE_SENSORS, CAMERA)]
     processes.append(_perception(values, TACTILE_SENSORS, CAMERA))
     if graph == 'pour':
@@ -159,6 +164,11 @@ def _sensor(name: str, values: Mapping[str, Any]) -> Process:
                    (resource_path(f'config/{kind}.yaml'),), parameters)
 
 
+def _recorder(folder: str) -> Process:
+    return Process('recorder', f'{PACKAGE}.nodes.record_node', 'recorder',
+                   parameters={'folder': str(Path(folder).expanduser().resolve())}, required=False)
+
+
 def _replay_sensor(values: Mapping[str, Any]) -> Process:
     if not values['path']:
         raise ConfigurationError('no frames to replay are named', 'Add path:=<image folder, video or bag>')
@@ -166,7 +176,8 @@ def _replay_sensor(values: Mapping[str, Any]) -> Process:
     return Process('sensor', f'{PACKAGE}.nodes.sensor_node', 'sensor', f'/tactile/{REPLAYED_SENSOR}',
                    (resource_path(f'config/{kind}.yaml'),),
                    {'sensor_name': REPLAYED_SENSOR, 'kind': kind, 'source': 'replay', 'rate_hz': values['rate_hz'],
-                    'replay_path': str(Path(values['path']).expanduser().resolve()), 'replay_loop': values['loop'],
+                    'replay_path': str(Path(values['path']).expanduser().resolve()), 'replay_loop': values['loop'], 'replay_topic': values['topic'],
+                    'replay_timing': values['timing'],
                     # A recording need not begin with an untouched gel, so that contact is not known.
                     'has_gel': False},
                    required=False)

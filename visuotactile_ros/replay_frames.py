@@ -39,26 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--model', default=defaults['model'].default, help=defaults['model'].description)
     parser.add_argument('--rate-hz', type=float, default=defaults['rate_hz'].default,
                         help=defaults['rate_hz'].description)
+    parser.add_argument('--topic', default=defaults['topic'].default, help=defaults['topic'].description)
+    parser.add_argument('--timing', default=defaults['timing'].default, help=defaults['timing'].description)
     parser.add_argument('--output', type=Path, help='JSON file; by default replay.json in a new folder under runs/')
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    _check_recording(options.path)
-    result = replay(options.path, options.sensor_kind, options.model, options.rate_hz, print)
+    _check_recording(options.path, options.topic)
+    result = replay(options.path, print, sensor_kind=options.sensor_kind, model=options.model, rate_hz=options.rate_hz,
+                    topic=options.topic, timing=options.timing)
     output = options.output or new_run_folder(Path('runs')) / 'replay.json'
     write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
     print(f'{len(result["embeddings"])} of {result["frames_published"]} frames encoded: {output}')
     return 0 if result['complete'] else 1
 
 
-def replay(path: Path, sensor_kind: str, model: str, rate_hz: float, say: Callable[[str], Any]) -> dict[str, Any]:
+def replay(path: Path, say: Callable[[str], Any], **graph_arguments: Any) -> dict[str, Any]:
     """Replay a recording through sensor and perception node, once.
 
     Args:
         path: Image folder, video file or bag.
-        sensor_kind: Kind of the sensor that took the frames.
-        model: Folder of the encoder; '' takes the shipped one.
-        rate_hz: Frames a second.
         say: Takes every line for the user.
+        graph_arguments: Further arguments of the graph `replay`.
 
     Returns:
         JSON-ready: path, sensor_kind, models, frames_published, complete and embeddings[].{stamp_ns, sensor,
@@ -70,8 +71,7 @@ def replay(path: Path, sensor_kind: str, model: str, rate_hz: float, say: Callab
     from visuotactile_ros.nodes.replay_monitor import ReplayMonitor, describe_predictions
     environment = run_environment()
     os.environ.update(environment)
-    sensor, perception = graph_processes('replay', path=str(path), sensor_kind=sensor_kind, model=model,
-                                         rate_hz=rate_hz, loop=False)
+    sensor, perception = graph_processes('replay', path=str(path), loop=False, **graph_arguments)
     # A waiting sensor loses no frame to a perception that is still loading its model.
     sensor = replace(sensor, parameters={**sensor.parameters, 'autostart': False})
     with LocalRunner(environment, lambda name, line: say(f'{name}: {line}')) as runner, \
@@ -93,7 +93,7 @@ def replay(path: Path, sensor_kind: str, model: str, rate_hz: float, say: Callab
             shown = _show(monitor, shown, say, describe_predictions)
             time.sleep(POLL_PERIOD_S)
         _show(monitor, shown, say, describe_predictions)
-        return {'path': str(path), 'sensor_kind': sensor_kind, 'models': monitor.model_info['models'],
+        return {'path': str(path), 'sensor_kind': sensor.parameters['kind'], 'models': monitor.model_info['models'],
                 'frames_published': monitor.images, 'complete': monitor.complete() and monitor.images > 0,
                 'embeddings': list(monitor.embeddings)}
 
@@ -118,9 +118,9 @@ def _wait(runner: LocalRunner, condition: Callable[[], bool], timeout_s: float, 
         time.sleep(POLL_PERIOD_S)
 
 
-def _check_recording(path: Path) -> None:
+def _check_recording(path: Path, topic: str) -> None:
     """Refuse at once what the sensor would refuse seconds later."""
-    pictures = open_recording(path.expanduser(), '')
+    pictures = open_recording(path.expanduser(), topic)
     if next(pictures, None) is None:
         raise SensorError(f'{path} holds no frames', 'Name a folder of images, a video file or a bag')
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from visuotactile_ros.command_line import command
+from visuotactile_ros.command_line import COMMANDS, command, main
 from visuotactile_ros.errors import ConfigurationError
 
 
@@ -31,3 +31,16 @@ def test_a_mistake_of_ours_keeps_its_traceback():
 
 def test_arguments_and_exit_code_pass_through():
     assert command(lambda arguments: len(arguments))(['a', 'b']) == 2
+
+
+def test_every_named_command_exists(capsys):
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            main([name, '--help'])
+        assert ended.value.code == 0 and capsys.readouterr().out.startswith('usage: ')
+
+
+@pytest.mark.parametrize('arguments', [[], ['docter']])
+def test_an_unknown_command_names_those_there_are(arguments, capsys):
+    assert main(arguments) == 1
+    assert 'doctor' in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_preset_builds_a_device_of_its_kind(kind):
 def test_preset_of_a_device_with_markers_is_that_of_the_device():
     plain, dotted = (load_parameter_yaml(CONFIG_FOLDER / f'{kind}.yaml')
                      for kind in ('gelsight_mini', 'gelsight_mini_markers'))
-    assert dotted == {**plain, 'kind': 'gelsight_mini_markers'}
+    assert dotted == {**plain, 'kind': 'gelsight_mini_markers', 'touched_imprint_level': 25.0}
 
 
 @pytest.mark.parametrize('kind', SENSOR_KINDS)

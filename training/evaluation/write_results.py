@@ -86,7 +86,21 @@ def _probe(result: dict) -> list[str]:
     return table(('encoder', 'split', 'task', 'balanced accuracy', '95 % interval', 'chance'), rows)
 
 
-def _optics(result: dict) -> list[str]:
+def _gel_health(result: dict) -> list[str]:
+    rows = [[frames, kind, row['damage'], row['severity'], row['sessions'], row['median_score'], row['worn_share']]
+            for frames, key in (('real, simulated damage', 'real_frames_with_simulated_damage'),
+                                ('simulated', 'simulated_gels'))
+            for kind, entries in result[key].items() for row in entries if row['severity'] in (0.0, 0.5, 1.0)]
+    return table(('frames', 'sensor', 'damage', 'severity', 'sessions', 'median score', 'share called worn'), rows)
+
+
+def _strangeness(result: dict) -> list[str]:
+    return table(('sensor', 'frames', 'count', 'share called strange', 'alarm'),
+                 ([kind, row['frames'], row['count'], row['card']['strange_share'], row['card']['alarm']]
+                  for kind, entries in result['kinds'].items() for row in entries))
+
+
+def _quantities(result: dict) -> list[str]:
     return table(('quantity', 'value'), _flat(result))
 
 
@@ -103,7 +117,10 @@ SECTIONS = (
     ('pour_benchmark.json', 'Pouring 60 g out of 100 g of beads', 'make pour-benchmark SEEDS=1-40', _pour_benchmark),
     ('realtime.json', 'The full graph in real time on two cores', 'make bench-realtime', _realtime),
     ('probe.json', 'Linear probes of the default encoder', 'make bench-probe', _probe),
-    ('optics.json', 'Rendered gel images against real ball presses', 'make bench-optics', _optics),
+    ('optics.json', 'Rendered gel images against real ball presses', 'make bench-optics', _quantities),
+    ('sensors.json', 'Reading cameras at full rate', 'make bench-sensors', _quantities),
+    ('gel_health.json', 'Health of a gel', 'make bench-gel-health', _gel_health),
+    ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
 )
 
 

@@ -14,6 +14,7 @@ from std_msgs.msg import Float32MultiArray, String
 from visuotactile_ros.errors import MessageError, ModelError
 from visuotactile_ros.frame import Frame, Prediction, SensorIdentity
 from visuotactile_ros.inference.encoder import TactileEncoder
+from visuotactile_ros.inference.out_of_distribution import StrangenessAlarm
 from visuotactile_ros.parameters.perception import PerceptionParameters
 from visuotactile_ros.resources import model_folder
 from visuotactile_ros.ros_interface import messages
@@ -41,6 +42,7 @@ class _Stream:
     refused: int = 0
     last_received_s: float | None = None
     published: RecentEvents = field(default_factory=RecentEvents)
+    strangeness: StrangenessAlarm | None = None
 
 
 def model_description(encoder: TactileEncoder, sensors: list[str]) -> dict:
@@ -79,7 +81,7 @@ class PerceptionNode(ManagedNode):
         """
         settings: PerceptionParameters = self.parameters[PerceptionParameters]
         self._settings = settings
-        self._latency_ms, self._strangeness = RecentEvents(), RecentEvents()
+        self._latency_ms = RecentEvents()
         self._model_fault = ''
         described = []
         if settings.sensors:
@@ -97,8 +99,17 @@ class PerceptionNode(ManagedNode):
             if card.sensor_ids and stream.sensor.kind not in card.sensor_ids:
                 self.get_logger().warning(f'{card.name} has not seen a {stream.sensor.kind!r} in training; '
                                           f'{stream.sensor.name} runs as an unknown kind.')
+        self._reset_alarms()
         self._declare_topics()
         self._topic_publishers['model_info'].publish(messages.json_message({'models': described}))
+
+    def _reset_alarms(self) -> None:
+        settings = self._settings
+        for stream in self._streams:
+            statistics = stream.encoder.card.out_of_distribution
+            stream.strangeness = None if statistics is None else StrangenessAlarm(
+                statistics.threshold, settings.strange_window_frames, settings.strange_on_share,
+                settings.strange_off_share)
 
     def _declare_topics(self) -> None:
         heads = {head for stream in self._streams for head in stream.encoder.card.heads}
@@ -136,17 +147,21 @@ class PerceptionNode(ManagedNode):
             self._worker = None
         for stream in self._streams:
             stream.newest = None
+        self._reset_alarms()
 
     def health(self) -> Health:
         """Latency, rates, dropped and refused images, and how strange the embeddings are."""
         p50_ms, p95_ms = self._latency_ms.percentiles(50, 95)
-        values = {'stamp_to_published_p50_ms': p50_ms, 'stamp_to_published_p95_ms': p95_ms,
-                  'out_of_distribution_share': self._strangeness.mean()}
-        silent, now_s = [], time.monotonic()
+        values = {'stamp_to_published_p50_ms': p50_ms, 'stamp_to_published_p95_ms': p95_ms}
+        silent, strange, now_s = [], [], time.monotonic()
         for stream in self._streams:
             name = stream.sensor.name
             values.update({f'{name}.published_hz': stream.published.rate_hz(), f'{name}.received': stream.received,
                            f'{name}.dropped': stream.dropped, f'{name}.refused': stream.refused})
+            if stream.strangeness is not None:
+                values[f'{name}.strange_share'] = stream.strangeness.strange_share
+                if stream.strangeness.is_on:
+                    strange.append(name)
             if stream.last_received_s is None or now_s - stream.last_received_s > self._settings.silent_after_s:
                 silent.append(name)
         if self._model_fault:
@@ -155,6 +170,8 @@ class PerceptionNode(ManagedNode):
             return Health(ERROR, f'no images from {", ".join(silent)}', values)
         if p95_ms > self._settings.warning_latency_ms:
             return Health(WARN, f'embeddings are {p95_ms:.0f} ms behind their frames', values)
+        if strange:
+            return Health(WARN, f'{", ".join(strange)}: frames unlike those the model was trained on', values)
         return Health(OK, 'encoding', values)
 
     def _on_image(self, stream: _Stream, message: Image) -> None:
@@ -212,8 +229,8 @@ class PerceptionNode(ManagedNode):
                     messages.classification_message(prediction, head, description.classes))
         stream.published.add()
         distance = stream.encoder.out_of_distribution_distance(prediction)
-        if distance is not None:
-            self._strangeness.add(float(distance > card.out_of_distribution.threshold))
+        if stream.strangeness is not None:
+            stream.strangeness.update(distance)
 
 
 def main(arguments: list[str] | None = None) -> int:

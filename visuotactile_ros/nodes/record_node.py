@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import threading
 import time
@@ -176,9 +175,7 @@ class RecordNode(ManagedNode):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the recorder; a terminal that is closed ends it as a signal to end does."""
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    """Run the recorder."""
     return run_node(RecordNode, arguments)
 
 

@@ -18,16 +18,17 @@ from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.ros_interface.diagnostics import ERROR, OK, WARN, Health, RecentEvents
 from visuotactile_ros.ros_interface.image_topic_source import ImageTopicSource
 from visuotactile_ros.ros_interface.managed_node import ManagedNode
-from visuotactile_ros.ros_interface.messages import image_message
+from visuotactile_ros.ros_interface.messages import image_message, ns_from_time
 from visuotactile_ros.ros_interface.node_main import run_node
-from visuotactile_ros.ros_interface.qos import STREAM_PUBLISHER
+from visuotactile_ros.ros_interface.qos import EMBEDDING_SUBSCRIPTION, STREAM_PUBLISHER
 from visuotactile_ros.sensors.frame_grabber import LATE_AFTER_PERIODS, FrameGrabber
+from visuotactile_ros.sensors.gel_watch import GelWatch
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
-from visuotactile_ros.sensors.reference_frame import ReferenceFrame
 from visuotactile_ros.simulation.simulated_sensor import source_for
 
 PARAMETER_GROUPS = (('', SensorParameters),)
 LOG_PERIOD_S = 5.0
+LISTENER_POLL_S = 0.02
 JOIN_TIMEOUT_S = 10.0
 
 
@@ -48,8 +49,8 @@ class SensorNode(ManagedNode):
         self._grabber: FrameGrabber | None = None
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._reference_lock = threading.Lock()
-        self._reference: ReferenceFrame | None = None
+        self._gel: GelWatch | None = None
+        self._waiters_lock = threading.Lock()
         self._reference_waiters: list[Future] = []
         self._fault = self._warning = ''
         self._fault_since_s = 0.0
@@ -61,12 +62,20 @@ class SensorNode(ManagedNode):
         self._source = self._topic_source(settings) if settings.source == 'topic' else source_for(settings)
         self._grabber = FrameGrabber(self._source, settings)
         self._published = RecentEvents()
+        self._answers = None
+        if settings.source == 'replay' and settings.replay_timing == 'lockstep':
+            self._answers = self.create_subscription(Image, settings.replay_answer_topic, self._on_answer,
+                                                     EMBEDDING_SUBSCRIPTION)
         self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
         if settings.has_gel:
             self._contact_publisher = self.create_publisher(Bool, 'contact', STREAM_PUBLISHER)
             # A service that awaits holds its group until it has answered.
             self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
                                                           callback_group=ReentrantCallbackGroup())
+
+    def _on_answer(self, message: Image) -> None:
+        if message.header.frame_id == self._settings.sensor_name:
+            self._source.answered(ns_from_time(message.header.stamp))
 
     def _topic_source(self, settings: SensorParameters) -> ImageTopicSource:
         geometry = ImageGeometry(settings.border_fraction, settings.rotate_quarter_turns, settings.mirror,
@@ -79,6 +88,8 @@ class SensorNode(ManagedNode):
         if self._grabber is None:
             return
         self._grabber = None
+        if self._answers is not None:
+            self.destroy_subscription(self._answers)
         self.destroy_publisher(self._image_publisher)
         if self._settings.has_gel:
             self.destroy_publisher(self._contact_publisher)
@@ -93,12 +104,9 @@ class SensorNode(ManagedNode):
         settings = self._settings
         if settings.source == 'replay':
             self._source.open()
-        self._reference = ReferenceFrame(
-            settings.sensor_name, settings.reference_frames, settings.reference_disagreement_level,
-            settings.contact_on_level, settings.contact_off_level) if settings.has_gel else None
+        self._gel = GelWatch(settings) if settings.has_gel else None
         self._fault = self._warning = ''
         self._stopping.clear()
-        self._grabber.start()
         self._worker = self.start_worker(self._publish_frames, 'publish frames')
 
     def deactivate(self) -> None:
@@ -108,6 +116,8 @@ class SensorNode(ManagedNode):
             self._worker.join(JOIN_TIMEOUT_S)
             self._worker = None
         self._answer_waiters('the node was stopped')
+        if self._gel is not None:
+            self._gel.close()
         if self._grabber is not None:
             try:
                 self._grabber.stop()
@@ -126,18 +136,21 @@ class SensorNode(ManagedNode):
                   'grabbed_frames': statistics.grabbed_frames, 'dropped_frames': statistics.dropped_frames,
                   'refused_frames': statistics.refused_frames, 'failed_grabs': statistics.failed_grabs,
                   'reopened': statistics.reopened}
-        if self._reference is not None:
-            values['difference_level'] = self._reference.difference_level
-            values['in_contact'] = self._reference.in_contact
+        if self._gel is not None:
+            values |= self._gel.values()
         if self._fault != '':
             return Health(ERROR, self._fault, values)
-        if self._warning != '':
-            return Health(WARN, self._warning, values)
-        if self._reference is not None and self._reference.image_hwc is None:
-            return Health(WARN, 'no reference yet, so contact is not known', values)
+        warning = self._warning or ('' if self._gel is None else self._gel.warning)
+        if warning != '':
+            return Health(WARN, warning, values)
         return Health(OK, 'publishing', values)
 
     def _publish_frames(self) -> None:
+        # In lockstep a frame that nobody hears is never answered.
+        while self._answers is not None and self.count_subscribers('image_raw') == 0:
+            if self._stopping.wait(LISTENER_POLL_S):
+                return
+        self._grabber.start()
         sequence, wait_s = -1, LATE_AFTER_PERIODS * self._source.nominal_period_s
         while not self._stopping.is_set():
             frame = self._grabber.wait_for_newer(sequence, wait_s)
@@ -161,7 +174,7 @@ class SensorNode(ManagedNode):
             self._published.add()
             self._set_warning(statistics.warning)
             self._set_fault('')
-            if self._reference is not None:
+            if self._gel is not None:
                 self._update_contact(frame)
 
     def _set_warning(self, text: str) -> None:
@@ -186,24 +199,18 @@ class SensorNode(ManagedNode):
             self.publish_diagnostics()
 
     def _update_contact(self, frame: Frame) -> None:
-        problem = ''
-        with self._reference_lock:
-            was_collecting = self._reference.is_collecting
-            try:
-                self._reference.update(frame.image_hwc)
-            except SensorError as error:
-                problem = str(error)
-            finished = was_collecting and not self._reference.is_collecting
-            in_contact = self._reference.in_contact if self._reference.image_hwc is not None else None
-        if finished or problem:
-            self._answer_waiters(problem)
-        if problem:
-            self.get_logger().warning(problem, throttle_duration_sec=LOG_PERIOD_S)
+        try:
+            if self._gel.update(frame):
+                self._answer_waiters('')
+        except SensorError as error:
+            self._answer_waiters(str(error))
+            self.get_logger().warning(str(error), throttle_duration_sec=LOG_PERIOD_S)
+        in_contact = self._gel.in_contact
         if in_contact is not None:
             self._contact_publisher.publish(Bool(data=in_contact))
 
     def _answer_waiters(self, problem: str) -> None:
-        with self._reference_lock:
+        with self._waiters_lock:
             waiters, self._reference_waiters = self._reference_waiters, []
         for waiter in waiters:
             waiter.set_result(problem)
@@ -215,8 +222,8 @@ class SensorNode(ManagedNode):
             if self.state_label != 'active' or self._fault != '':
                 raise SensorError(f'{self._settings.sensor_name} gives no frames: {self._fault or self.state_label}',
                                   'Mend that first')
-            with self._reference_lock:
-                self._reference.request()
+            with self._waiters_lock:
+                self._gel.request_reference()
                 self._reference_waiters.append(waiter)
         except SensorError as error:
             response.success, response.message = False, str(error)

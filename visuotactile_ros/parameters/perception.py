@@ -36,6 +36,13 @@ class PerceptionParameters:
         1.0, 'Time without a frame of a sensor after which diagnostics report it', unit='s', minimum=0.05,
         maximum=3600.0)
 
+    strange_window_frames: int = setting(30, 'Frames over which the share of strange embeddings is taken', minimum=1,
+                                         maximum=10000)
+    strange_on_share: float = setting(0.5, 'Share of strange embeddings above which the alarm goes on', minimum=0.0,
+                                      maximum=1.0)
+    strange_off_share: float = setting(0.2, 'Share of strange embeddings below which the alarm goes off', minimum=0.0,
+                                       maximum=1.0)
+
     def __post_init__(self):
         check_settings(self)
         if len(self.sensors) != len(self.sensor_kinds):

@@ -24,7 +24,7 @@ SPIN_TIMEOUT_S = 0.1
 
 
 def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM, or until its work is finished.
+    """Run one node until SIGINT, SIGTERM or SIGHUP (its terminal was closed), or until its work is finished.
 
     The node ends by its shutdown transition, while ROS is still up: an arm can retract and say so. A second signal
     during that time interrupts it.
@@ -50,8 +50,10 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         if len(signals_seen) > 1:
             raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whoever started the node by nohup wants it to outlive the terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_signal)
     try:
         try:
             node = make_node()
