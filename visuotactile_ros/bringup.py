@@ -87,7 +87,7 @@ GRAPHS: dict[str, dict[str, Argument]] = {
     'replay': {
         'path': Argument('', 'Image folder, video file or rosbag2/MCAP bag'),
         'topic': Argument('', 'Image topic of a bag; empty takes the only one'),
-        'timing': Argument('steady', 'steady (rate_hz), recorded, or lockstep: each frame as soon as the last was encoded'),
+        'timing': Argument('steady', 'steady (rate_hz), recorded, or lockstep: each frame once the last was encoded'),
         'loop': Argument(True, 'Start again at the end, so that there is always something to look at'),
         'rate_hz': Argument(10.0, 'Frames a second'),
         'sensor_kind': Argument('gelsight_mini', 'Kind of the sensor that took the frames'),
@@ -176,8 +176,8 @@ def _replay_sensor(values: Mapping[str, Any]) -> Process:
     return Process('sensor', f'{PACKAGE}.nodes.sensor_node', 'sensor', f'/tactile/{REPLAYED_SENSOR}',
                    (resource_path(f'config/{kind}.yaml'),),
                    {'sensor_name': REPLAYED_SENSOR, 'kind': kind, 'source': 'replay', 'rate_hz': values['rate_hz'],
-                    'replay_path': str(Path(values['path']).expanduser().resolve()), 'replay_loop': values['loop'], 'replay_topic': values['topic'],
-                    'replay_timing': values['timing'],
+                    'replay_path': str(Path(values['path']).expanduser().resolve()), 'replay_loop': values['loop'],
+                    'replay_topic': values['topic'], 'replay_timing': values['timing'],
                     # A recording need not begin with an untouched gel, so that contact is not known.
                     'has_gel': False},
                    required=False)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from visuotactile_ros.errors import ConfigurationError, VisuotactileError
 
-
 COMMANDS = {'doctor': 'visuotactile_ros.doctor', 'udev_rules': 'visuotactile_ros.udev_rules',
             'pour': 'visuotactile_ros.pour', 'replay_frames': 'visuotactile_ros.replay_frames'}
 

@@ -62,7 +62,7 @@ class SensorParameters:
     replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')
     replay_topic: str = setting('', 'Image topic of a bag; empty takes the only one')
     replay_timing: str = setting(
-        'steady', 'When the next frame of a replay comes: at rate_hz, as recorded, or as soon as the last was answered',
+        'steady', 'When the next frame of a replay comes: at rate_hz, as recorded, or once the last was answered',
         choices=('steady', 'recorded', 'lockstep'))
     replay_answer_topic: str = setting(
         '/tactile/embedding_stamped', 'Stamped answers that a lockstep replay waits for')
@@ -102,10 +102,9 @@ class SensorParameters:
     contact_off_level: float = setting(
         0.3, 'Mean difference from the reference below which contact ends', unit='grey levels',
         minimum=0.0, maximum=255.0)
-
     touched_imprint_level: float = setting(
-        8.0, 'Imprint above which a gel counts as touched while its reference is taken', unit='grey levels', minimum=0.0,
-        maximum=255.0)
+        8.0, 'Imprint above which a gel counts as touched while its reference is taken', unit='grey levels',
+        minimum=0.0, maximum=255.0)
     touched_change_level: float = setting(
         4.0, 'Change since the last stored reference above which a gel counts as touched', unit='grey levels',
         minimum=0.0, maximum=255.0)
