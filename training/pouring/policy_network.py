@@ -1,8 +1,8 @@
 """PouringNetwork: touch beside its references -> motion of the gels -> poured mass -> smoothed over time -> action.
 
-The bottleneck is deliberate. A read-out shared by both fingers turns each embedding into three numbers that say where
-the gel is; only their differences from the same grip with its full content go further. A network that saw the
-embeddings themselves would recognise the training vessels instead of weighing them.
+The bottlenecks are deliberate. A read-out shared by both fingers turns each embedding into three numbers that say where
+the gel is; only their differences from the same grip with its full content go further, and only the mass of each moment
+is remembered. A network that saw or remembered more would recognise the training vessels instead of weighing them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PouringNetwork(nn.Module):
     """
 
     def __init__(self, embedding_size: int, target_mass_g: float = 60.0, readout_size: int = 128, hidden_size: int = 96,
-                 state_size: int = 48):
+                 state_size: int = 32):
         super().__init__()
         self.embedding_size, self.state_size, self.target_mass_g = embedding_size, state_size, target_mass_g
         self.register_buffer('embedding_mean', torch.zeros(embedding_size))
@@ -47,8 +47,8 @@ class PouringNetwork(nn.Module):
         self.compare = nn.Sequential(nn.Linear(2 * 2 * quantities + _TILTS, hidden_size), nn.GELU(),
                                      nn.Linear(hidden_size, hidden_size), nn.GELU())
         self.weigh = nn.Linear(hidden_size, 1)
-        self.recurrent = nn.GRU(hidden_size, state_size, batch_first=True)
-        self.mass = nn.Linear(state_size + hidden_size, 1)
+        self.recurrent = nn.GRU(1 + _TILTS // 2, state_size, batch_first=True)
+        self.correct = nn.Linear(state_size, 1)
         self.action = nn.Sequential(nn.Linear(state_size + len(_NEARNESS_G) + 2, 32), nn.GELU(), nn.Linear(32, 3))
 
     def fit_normalisation(self, embeddings: np.ndarray) -> None:
@@ -95,8 +95,9 @@ class PouringNetwork(nn.Module):
         Returns:
             Action logits [B, T, 3] and poured mass [B, T] in grams.
         """
-        states, _ = self.recurrent(features)
-        return self._heads(states, features, context)
+        weighed = self._weighed(features, context)
+        states, _ = self.recurrent(weighed)
+        return self._heads(states, weighed, context)
 
     def forward(self, embeddings: Tensor, references: Tensor, context: Tensor,
                 state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,19 +106,22 @@ class PouringNetwork(nn.Module):
         Returns:
             Action probabilities [B, 3], poured mass [B, 1] in grams, next state [B, S].
         """
-        features = self.features(embeddings, references, context)
+        weighed = self._weighed(self.features(embeddings, references, context), context)
         gru = self.recurrent
-        from_input = functional.linear(features, gru.weight_ih_l0, gru.bias_ih_l0).chunk(3, dim=-1)
+        from_input = functional.linear(weighed, gru.weight_ih_l0, gru.bias_ih_l0).chunk(3, dim=-1)
         from_state = functional.linear(state, gru.weight_hh_l0, gru.bias_hh_l0).chunk(3, dim=-1)
         reset, update = (torch.sigmoid(from_input[i] + from_state[i]) for i in range(2))
         candidate = torch.tanh(from_input[2] + reset * from_state[2])
         next_state = (1.0 - update) * candidate + update * state
-        logits, mass = self._heads(next_state, features, context)
+        logits, mass = self._heads(next_state, weighed, context)
         return torch.softmax(logits, dim=-1), mass[..., None], next_state
 
-    def _heads(self, states: Tensor, features: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        joined = torch.cat([states, features], dim=-1)
-        mass_g = self.mass(joined) * MASS_SCALE_G
+    def _weighed(self, features: Tensor, context: Tensor) -> Tensor:
+        """Mass of the moment and the tilt: all that is remembered of a vessel, [..., 3]."""
+        return torch.cat([self.weigh(features), context[..., :_TILTS // 2]], dim=-1)
+
+    def _heads(self, states: Tensor, weighed: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        mass_g = (weighed[..., :1] + self.correct(states)) * MASS_SCALE_G
         nearness = torch.tanh((mass_g - self.target_mass_g) / mass_g.new_tensor(_NEARNESS_G))
         pause = context[..., 4:]
         logits = self.action(torch.cat([states, nearness, pause, torch.tanh(8.0 * pause - 2.4)], dim=-1))

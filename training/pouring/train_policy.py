@@ -169,7 +169,7 @@ def _train_acting(network: PouringNetwork, episodes: Episodes, recipe: PouringRe
     # What weighs has never seen these vessels and stays as it is: otherwise it would learn the few of them by heart,
     # and the recurrent part would never see an honest error.
     network.eval()
-    acting = [*network.recurrent.parameters(), *network.mass.parameters(), *network.action.parameters()]
+    acting = [*network.recurrent.parameters(), *network.correct.parameters(), *network.action.parameters()]
     optimiser = torch.optim.AdamW(acting, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.acting_steps)
     with torch.no_grad():
