@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from training.checkpoint import load_checkpoint
 from training.datasets.rendered import RenderedTriplets, render_data
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
@@ -44,15 +45,19 @@ def pretrain(recipe: TlvCoreRecipe, output: Path, resume: bool = False) -> dict[
     """
     data = render_data(recipe)
     output.mkdir(parents=True, exist_ok=True)
+    start_from = None if resume or recipe.start_from == '' else Path(recipe.start_from)
     if resume:
         tokenizer = Tokenizer.load(output / VOCABULARY_FILE)
     else:
-        tokenizer = Tokenizer.train(data.captions('train'), recipe.vocabulary_size)
+        tokenizer = Tokenizer.train(data.captions('train'), recipe.vocabulary_size) if start_from is None \
+            else Tokenizer.load(start_from / VOCABULARY_FILE)
         tokenizer.save(output / VOCABULARY_FILE)
     train = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
     validation = RenderedTriplets(data.split('validation'), tokenizer, recipe.context_length)
     torch.manual_seed(recipe.seed)
     model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size, train.classes))
+    if start_from is not None:
+        load_checkpoint(start_from, model)
     return Trainer(TlvCoreObjective(model, recipe, validation), train, recipe, output, resume).run()
 
 

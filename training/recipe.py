@@ -40,6 +40,7 @@ class TlvCoreRecipe(TrainerRecipe):
     """A pretraining run of TLV-CoRe on rendered triplets."""
 
     objective: str = setting('tlv_core', 'What is trained', choices=('tlv_core',))
+    start_from: str = setting('', 'Checkpoint whose weights and vocabulary the run starts from; empty starts anew')
     data: str = setting('training/output/rendered', 'Folder of the rendered data')
     train_samples: int = setting(28000, 'Rendered triplets to train on', minimum=1)
     validation_samples: int = setting(1600, 'Triplets of unseen samples, known objects regions and sensors', minimum=1)

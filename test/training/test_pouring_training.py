@@ -8,16 +8,10 @@ import pytest
 import torch
 
 from training.evaluation.pour_benchmark import parse_seeds, run, summarise, torque_weight_pour
-from training.pouring.demonstrations import (
-    UNLABELLED,
-    OracleTouch,
-    load_demonstration,
-    record_demonstration,
-    save_demonstration,
-)
+from training.pouring.demonstrations import Demonstration, OracleTouch, record_demonstration
 from training.pouring.operator import ScriptedOperator
 from training.pouring.policy_network import PouringNetwork
-from training.pouring.recordings import recordings
+from training.pouring.recordings import load_recording, recordings, save_recording
 from training.pouring.simulated_episode import PourTrace, RenderedTouch, TiltActuator, simulate_pour
 from training.pouring.train_policy import PouringRecipe, evaluate_network, export_policy, train_network
 from training.pouring.weighed_grips import record_weighed_grip
@@ -92,8 +86,8 @@ def test_actuator_refuses_what_the_limits_forbid_and_keeps_its_rate():
 
 
 def test_demonstrations_survive_the_file(demonstrations, tmp_path):
-    save_demonstration(tmp_path / 'one.npz', demonstrations[1])
-    loaded = load_demonstration(tmp_path / 'one.npz')
+    save_recording(tmp_path / 'one.npz', demonstrations[1])
+    loaded = load_recording(tmp_path / 'one.npz', Demonstration)
     for name, value in vars(demonstrations[1]).items():
         assert np.array_equal(getattr(loaded, name), value), name
         assert type(getattr(loaded, name)) is type(value), name
@@ -112,7 +106,8 @@ def test_weighed_grip_shows_one_vessel_at_several_loads():
     grip = record_weighed_grip(20001, {'oracle': None}, touch=OracleTouch(20001))['oracle']
     assert grip.embeddings.shape == (6, 2, 16)
     assert grip.references.shape == (2, 2, 16)
-    assert set(grip.labels) == {UNLABELLED}
+    assert grip.motions.shape == (6, 2, 3)
+    assert grip.reference_motions.shape == (2, 2, 3)
     assert np.all(np.diff(grip.masses_g) >= 0.0)
     assert grip.masses_g[-1] > grip.masses_g[0]
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from training.datasets.sampled_contacts import motion_values
+from training.networks.tlv_core import MOTION_QUANTITIES
 from training.pouring.operator import ScriptedOperator
-from training.pouring.policy_network import CONTACT_QUANTITIES
 from training.pouring.simulated_episode import Encode, RenderedTouch, Touch, simulate_pour
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.observation import SENSORS, PouringObservation
 from visuotactile_ros.policy.pouring_policy import LONGEST_PAUSE, GripReference, Policy, PouringDecision, policy_context
 from visuotactile_ros.simulation.world import PouringWorld
-
-UNLABELLED = -100
-"""Label of a decision that nobody labelled; torch leaves it out of the cross-entropy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +28,8 @@ class Demonstration:
         embeddings: float32 [T, 2, D], left and right.
         references: float32 [2, 2, D]: finger, then upright and tilted.
         context: float32 [T, 5], see `policy_context`.
-        labels: int64 [T], what the operator meant to do, index into ACTIONS, or UNLABELLED.
+        labels: int64 [T], what the operator meant to do, index into ACTIONS.
         masses_g: float32 [T], poured mass on the scale, grams.
-        contacts: float32 [T, 2, 4], CONTACT_QUANTITIES of both fingers, known to the simulation only.
         final_mass_g: Poured mass in the end, grams.
     """
 
@@ -43,7 +39,6 @@ class Demonstration:
     context: np.ndarray
     labels: np.ndarray
     masses_g: np.ndarray
-    contacts: np.ndarray
     final_mass_g: float
 
 
@@ -51,18 +46,16 @@ class RecordingPolicy:
     """Passes on what the operator decides and keeps everything a demonstration needs.
 
     Args:
-        world: World of the episode, for the contact behind each embedding.
         operator: Decides and labels.
 
     Attributes:
         operator: The same.
     """
 
-    def __init__(self, world: PouringWorld, operator: ScriptedOperator):
-        self._world, self.operator = world, operator
+    def __init__(self, operator: ScriptedOperator):
+        self.operator = operator
         self.observations: list[PouringObservation] = []
         self.contexts: list[np.ndarray] = []
-        self.contacts: list[np.ndarray] = []
         self.reference: GripReference | None = None
         self._since_pour = LONGEST_PAUSE
 
@@ -75,9 +68,6 @@ class RecordingPolicy:
         """Record and decide."""
         self.observations.append(observation)
         self.contexts.append(policy_context(observation.tilt_deg, self.reference.tilted_deg, self._since_pour)[0])
-        contacts = [self._world.contact(sensor) for sensor in SENSORS]
-        self.contacts.append(np.array([[*contact.shear_mm, contact.twist_deg, contact.normal_force_n]
-                                       for contact in contacts], np.float32))
         decision = self.operator.decide(observation)
         self._since_pour = 0 if decision.action == 'pour' else min(self._since_pour + 1, LONGEST_PAUSE)
         return decision
@@ -120,7 +110,7 @@ def record_demonstration(seed: int, encoders: Mapping[str, Encode],
 
     def make_policy(world: PouringWorld) -> Policy:
         operator = ScriptedOperator(seed, lambda: world.poured_mass_g, target_g, stop_g, slip_probability=0.05)
-        policies.append(RecordingPolicy(world, operator))
+        policies.append(RecordingPolicy(operator))
         return policies[0]
 
     trace = simulate_pour(seed, make_policy, touch or RenderedTouch(seed, several))
@@ -135,42 +125,28 @@ def record_demonstration(seed: int, encoders: Mapping[str, Encode],
     return {
         name: Demonstration(seed, embeddings[..., first:last], references[..., first:last].astype(np.float32),
                             np.stack(recorded.contexts), np.array(operator.labels, np.int64),
-                            np.array(operator.masses_g, np.float32), np.stack(recorded.contacts), trace.final_mass_g)
+                            np.array(operator.masses_g, np.float32), trace.final_mass_g)
         for name, first, last in zip(encoders, ends[:-1], ends[1:], strict=True)}
 
 
-def save_demonstration(path: Path, demonstration: Demonstration) -> None:
-    """Write an episode into one .npz file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **vars(demonstration))
-
-
-def load_demonstration(path: Path) -> Demonstration:
-    """Read what `save_demonstration` wrote."""
-    with np.load(path, allow_pickle=False) as content:
-        return Demonstration(**{name: content[name] if content[name].ndim else content[name].item()
-                                for name in content.files})
-
-
 class OracleTouch:
-    """Stands in for renderer and encoder: the true contact with noise, mixed into a vector of unit length.
+    """Stands in for renderer and encoder: the true motion of the gels with noise, mixed into a vector of unit length.
 
     Args:
         seed: Seed of the noise.
-        noise: Standard deviation of every contact quantity, relative to its typical size.
+        noise: Standard deviation of every motion quantity, relative to its typical size.
     """
 
     def __init__(self, seed: int, noise: float = 0.01):
         self._generator, self._noise = np.random.default_rng([seed, 4]), noise
-        self._mixing = np.random.default_rng(0).normal(0.0, 0.1, (len(CONTACT_QUANTITIES), 16))
+        self._mixing = np.random.default_rng(0).normal(0.0, 0.1, (len(MOTION_QUANTITIES), 16))
         self._offset = np.random.default_rng(1).normal(0.0, 1.0, 16)
 
     def __call__(self, world: PouringWorld, stamp_ns: int) -> Mapping[str, np.ndarray]:
         """Embeddings float32 [16] by sensor."""
         embeddings = {}
         for sensor in SENSORS:
-            contact = world.contact(sensor)
-            values = np.array([*contact.shear_mm, contact.twist_deg, contact.normal_force_n]) / (0.2, 0.2, 3.0, 15.0)
-            mixed = self._offset + (values + self._generator.normal(0.0, self._noise, 4)) @ self._mixing
+            values = np.array(motion_values(world.contact(sensor))) / (0.2, 0.2, 3.0)
+            mixed = self._offset + (values + self._generator.normal(0.0, self._noise, 3)) @ self._mixing
             embeddings[sensor] = (mixed / math.sqrt(np.sum(mixed ** 2))).astype(np.float32)
         return embeddings

@@ -8,25 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
+import numpy as np
 
-from training.pouring.demonstrations import (
-    Demonstration,
-    load_demonstration,
-    record_demonstration,
-    save_demonstration,
-)
+from training.pouring.demonstrations import Demonstration, record_demonstration
 from training.pouring.simulated_episode import Encode, one_frame_a_call
-from training.pouring.weighed_grips import record_weighed_grip
+from training.pouring.weighed_grips import WeighedGrip, record_weighed_grip
 from visuotactile_ros.inference.encoder import TactileEncoder
 
+Recording = TypeVar('Recording', Demonstration, WeighedGrip)
+
 _LOG = logging.getLogger(__name__)
-_RECORD = {'operator': record_demonstration, 'grip': record_weighed_grip}
+_KINDS = {'operator': (record_demonstration, Demonstration), 'grip': (record_weighed_grip, WeighedGrip)}
 
 
 def recordings(kind: str, seeds: Sequence[int], encoders: Mapping[str, str], data: Path,
-               processes: int) -> dict[str, list[Demonstration]]:
+               processes: int) -> dict[str, list]:
     """Give the episodes of some seeds as every encoder felt them, recorded now where no earlier run has.
 
     Args:
@@ -37,7 +36,7 @@ def recordings(kind: str, seeds: Sequence[int], encoders: Mapping[str, str], dat
         processes: Episodes at a time.
 
     Returns:
-        By folder of the encoder: one Demonstration a seed, in order.
+        By folder of the encoder: one Demonstration or WeighedGrip a seed, in order.
     """
     files = {seed: {folder: data / f'{Path(folder).name}_{sha256[:8]}' / f'{kind}_{seed}.npz'
                     for folder, sha256 in encoders.items()} for seed in seeds}
@@ -48,11 +47,23 @@ def recordings(kind: str, seeds: Sequence[int], encoders: Mapping[str, str], dat
         # The parent may run torch threads already: spawn, do not fork them.
         with multiprocessing.get_context('spawn').Pool(processes, cv2.setNumThreads, (1,)) as pool:
             for number, (seed, episode) in enumerate(pool.imap(record, missing, chunksize=4), start=1):
-                for folder, demonstration in episode.items():
-                    save_demonstration(files[seed][folder], demonstration)
+                for folder, recording in episode.items():
+                    save_recording(files[seed][folder], recording)
                 if number % 20 == 0 or number == len(missing):
                     _LOG.info('%s %d of %d, %.0f s', kind, number, len(missing), time.monotonic() - started)
-    return {folder: [load_demonstration(files[seed][folder]) for seed in seeds] for folder in encoders}
+    return {folder: [load_recording(files[seed][folder], _KINDS[kind][1]) for seed in seeds] for folder in encoders}
+
+
+def save_recording(path: Path, recording: Demonstration | WeighedGrip) -> None:
+    """Write an episode into one .npz file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **vars(recording))
+
+
+def load_recording(path: Path, kind: type[Recording]) -> Recording:
+    """Read what `save_recording` wrote."""
+    with np.load(path, allow_pickle=False) as content:
+        return kind(**{name: content[name] if content[name].ndim else content[name].item() for name in content.files})
 
 
 @lru_cache
@@ -60,5 +71,5 @@ def _encode(folder: str) -> Encode:
     return one_frame_a_call(TactileEncoder(folder))
 
 
-def _record(kind: str, folders: tuple[str, ...], seed: int) -> tuple[int, dict[str, Demonstration]]:
-    return seed, _RECORD[kind](seed, {folder: _encode(folder) for folder in folders})
+def _record(kind: str, folders: tuple[str, ...], seed: int) -> tuple[int, dict[str, Demonstration | WeighedGrip]]:
+    return seed, _KINDS[kind][0](seed, {folder: _encode(folder) for folder in folders})

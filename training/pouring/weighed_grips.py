@@ -7,10 +7,12 @@ vessels, a few times each.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from training.pouring.demonstrations import UNLABELLED, Demonstration, SeveralEncoders
+from training.datasets.sampled_contacts import motion_values
+from training.pouring.demonstrations import SeveralEncoders
 from training.pouring.simulated_episode import Encode, RenderedTouch, Touch
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.observation import SENSORS
@@ -23,8 +25,31 @@ _TILT_STEP_DEG = 0.25
 _LARGEST_POUR_G = 85.0
 
 
+@dataclass(frozen=True, eq=False)
+class WeighedGrip:
+    """A few moments of one pour as one encoder felt it, with what scale and simulation know of them.
+
+    Attributes:
+        seed: Seed of the episode.
+        embeddings: float32 [MOMENTS, 2, D], left and right, in order of time.
+        references: float32 [2, 2, D]: finger, then upright and tilted.
+        context: float32 [MOMENTS, 5], see `policy_context`.
+        masses_g: float32 [MOMENTS], poured mass on the scale, grams.
+        motions: float32 [MOMENTS, 2, 3], MOTION_QUANTITIES of both gels.
+        reference_motions: float32 [2, 2, 3], the same of the references: finger, then upright and tilted.
+    """
+
+    seed: int
+    embeddings: np.ndarray
+    references: np.ndarray
+    context: np.ndarray
+    masses_g: np.ndarray
+    motions: np.ndarray
+    reference_motions: np.ndarray
+
+
 def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
-                        touch: Touch | None = None) -> dict[str, Demonstration]:
+                        touch: Touch | None = None) -> dict[str, WeighedGrip]:
     """Pour one vessel and feel it at a few random moments.
 
     Args:
@@ -33,7 +58,7 @@ def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
         touch: Replaces rendering and encoding, with one encoder named in `encoders`.
 
     Returns:
-        By encoder: a Demonstration whose decisions are the moments, in order, without labels.
+        The weighed grip of every encoder, by its name.
     """
     generator, world = np.random.default_rng([seed, 5]), PouringWorld(seed)
     several = SeveralEncoders(list(encoders.values()))
@@ -45,16 +70,21 @@ def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
         by_sensor = feel(world, round(world.time_s * 1e9))
         return np.stack([by_sensor[sensor] for sensor in SENSORS]).astype(np.float32)
 
-    def reference(tilt_deg: float) -> np.ndarray:
+    def gel_motions() -> np.ndarray:
+        return np.array([motion_values(world.contact(sensor)) for sensor in SENSORS], np.float32)
+
+    def reference(tilt_deg: float) -> tuple[np.ndarray, np.ndarray]:
         world.advance(2.0, tilt_deg)
-        return np.mean([embeddings() for _ in range(_REFERENCE_FRAMES)], axis=0, dtype=np.float32)
+        frames = [embeddings() for _ in range(_REFERENCE_FRAMES)]
+        return np.mean(frames, axis=0, dtype=np.float32), gel_motions()
 
     approach_deg = PouringTaskParameters().approach_tilt_deg
-    references = np.stack([reference(0.0), reference(approach_deg)], axis=1)
+    references, reference_motions = (np.stack(both, axis=1)
+                                     for both in zip(reference(0.0), reference(approach_deg), strict=True))
     # Half of the moments are at a random tilt, where nothing may have flowed yet, half at a random mass.
     next_tilts_deg = sorted(generator.uniform(approach_deg, 100.0, MOMENTS // 2), reverse=True)
     next_masses_g = sorted(generator.uniform(1.0, _LARGEST_POUR_G, MOMENTS - MOMENTS // 2), reverse=True)
-    felt, contexts, masses_g, contacts = [], [], [], []
+    felt, contexts, masses_g, motions = [], [], [], []
     tilt_deg = approach_deg
     while (next_tilts_deg or next_masses_g) and tilt_deg < PouringTaskParameters().maximum_tilt_deg:
         tilt_deg += _TILT_STEP_DEG
@@ -65,11 +95,15 @@ def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
                 felt.append(embeddings())
                 contexts.append(policy_context(tilt_deg, approach_deg, LONGEST_PAUSE)[0])
                 masses_g.append(world.poured_mass_g)
-                states = [world.contact(sensor) for sensor in SENSORS]
-                contacts.append([[*state.shear_mm, state.twist_deg, state.normal_force_n] for state in states])
+                motions.append(gel_motions())
     every = np.stack(felt)
     ends = np.cumsum([0, *(several.sizes or [every.shape[-1]])])
-    return {name: Demonstration(seed, every[..., first:last], references[..., first:last], np.stack(contexts),
-                                np.full(len(felt), UNLABELLED), np.array(masses_g, np.float32),
-                                np.array(contacts, np.float32), world.poured_mass_g)
+    return {name: WeighedGrip(seed, _padded(every[..., first:last]), references[..., first:last],
+                              _padded(np.stack(contexts)), _padded(np.array(masses_g, np.float32)),
+                              _padded(np.stack(motions)), reference_motions)
             for name, first, last in zip(encoders, ends[:-1], ends[1:], strict=True)}
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Repeat the last moment where the largest tilt came before the last mass."""
+    return np.pad(values, [(0, MOMENTS - len(values))] + [(0, 0)] * (values.ndim - 1), mode='edge')
