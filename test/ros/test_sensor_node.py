@@ -44,7 +44,8 @@ def frames_folder(tmp_path):
 
 def replay_settings(folder, **others):
     return {'source': 'replay', 'replay_path': str(folder), 'replay_loop': True, 'width_px': 64, 'height_px': 48,
-            'reference_frames': 3, **others}
+            # The pictures are noise, which looks like an imprint.
+            'reference_frames': 3, 'touched_imprint_level': 255.0, **others}
 
 
 class ScriptedSource:
@@ -117,12 +118,12 @@ def test_contact_is_told_by_the_difference_from_the_reference(graph, frames_fold
 
 def test_capture_reference_answers_when_the_new_reference_is_there(graph, frames_folder, scripted):
     node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
-    wait_until(lambda: node._reference.image_hwc is not None)
-    before = node._reference.image_hwc
+    wait_until(lambda: node._gel.in_contact is not None)
+    before = node._gel.reference_hwc
     scripted[0].change_image = lambda image: image + np.uint8(1)
     answer = graph.call(Trigger, f'{LEFT}/sensor/capture_reference')
     assert answer.success, answer.message
-    assert node._reference.image_hwc.mean() == pytest.approx(before.mean() + 1, abs=0.5)
+    assert node._gel.reference_hwc.mean() == pytest.approx(before.mean() + 1, abs=0.5)
 
 
 def reported(reports, level, *words):
@@ -158,7 +159,7 @@ def test_one_damaged_picture_is_reported_in_the_words_of_its_driver_and_the_fram
         graph, frames_folder, scripted):
     reports, images = graph.listen(DiagnosticArray, '/diagnostics', 10), graph.listen(Image, f'{LEFT}/image_raw')
     node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, dead_after_periods=1000))
-    wait_until(lambda: images and node._reference.image_hwc is not None)
+    wait_until(lambda: images and node._gel.in_contact is not None)
     scripted[0].next_error = SensorError('left: half a JPEG', 'Use another USB port')
     wait_until(lambda: reported(reports, DiagnosticStatus.WARN, 'half a JPEG'))
     count = len(images)

@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visuotactile_ros.errors import SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
@@ -35,8 +37,12 @@ class GelWatch:
     @property
     def in_contact(self) -> bool | None:
         """Whether something touches; None before there is a reference."""
-        reference = self._reference
-        return None if reference is None or reference.image_hwc is None else reference.in_contact
+        return None if self.reference_hwc is None else self._reference.in_contact
+
+    @property
+    def reference_hwc(self) -> np.ndarray | None:
+        """The no-contact reference, uint8 [H, W, 3], RGB; None before there is one."""
+        return None if self._reference is None else self._reference.image_hwc
 
     @property
     def warning(self) -> str:
