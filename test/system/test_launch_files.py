@@ -56,7 +56,8 @@ class Context:
 def recorder(monkeypatch):
     names = {'launch': ['LaunchDescription'],
              'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction', 'SetEnvironmentVariable', 'Shutdown'],
-             'launch_ros': [], 'launch_ros.actions': ['Node']}
+             'launch_ros': [], 'launch_ros.actions': ['Node'],
+             'launch_ros.parameter_descriptions': ['ParameterValue']}
     for name, classes in names.items():
         module = types.ModuleType(name)
         for each in classes:
@@ -86,7 +87,12 @@ def test_a_launch_file_starts_the_table(graph, recorder):
         assert tuple(node.options['arguments']) == process.arguments
         assert (node.options['on_exit'] is not None) == process.required
         if not process.arguments:
-            assert node.options['parameters'] == [*map(str, process.parameter_files), dict(process.parameters)]
+            *files, parameters = node.options['parameters']
+            assert files == list(map(str, process.parameter_files))
+            assert {name: value.arguments[0] if isinstance(value, Recorded) else value
+                    for name, value in parameters.items()} == dict(process.parameters)
+            assert all(value.options == {'value_type': str} for value in parameters.values()
+                       if isinstance(value, Recorded))
 
 
 if HAS_LAUNCH:
