@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_shipped_model_was_trained_by_the_shipped_recipe():
-    recipe = load_recipe(ROOT / 'training/recipes/tlv_core_tiny.yaml', TlvCoreRecipe)
+    recipe = load_recipe(ROOT / 'training/recipes/tlv_core_tiny_motion.yaml', TlvCoreRecipe)
     for tower in ('touch', 'vision'):
         card = parse_model_card((ROOT / f'models/tlv_core_tiny_{tower}/model_card.yaml').read_text())
         assert TlvCoreRecipe(**card.training['recipe']) == recipe
