@@ -102,6 +102,7 @@ def make_tiny_encoder(height=6, width=8, embedding_size=5, classes=('metal', 'wo
         image_height_px=height, image_width_px=width, frame_count=1,
         sensor_ids=sensor_ids, unknown_sensor_id=len(sensor_ids),
         heads={'material': HeadDescription(classes, 2.0)},
-        out_of_distribution=OutOfDistribution((0.0,) * embedding_size, (0.5,) * embedding_size, 3.0))
+        out_of_distribution={kind: OutOfDistribution((0.0,) * embedding_size, ((1.0, *(0.0,) * (embedding_size - 1)),),
+                                                     (0.5,), 0.5, 3.0) for kind in sensor_ids})
     golden_inputs = {'frames': frames} | ({'sensor_id': ids} if takes_sensor_id else {})
     return model.SerializeToString(), card, golden_inputs, {'embedding': embedding, 'material': embedding @ head}

@@ -25,14 +25,16 @@ from training.pretrain import VOCABULARY_FILE, tlv_core_shape
 from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ModelError
-from visuotactile_ros.inference.heads import fit_out_of_distribution
-from visuotactile_ros.inference.model_card import HeadDescription, ModelCard, TensorDescription
+from visuotactile_ros.inference.model_card import HeadDescription, ModelCard, OutOfDistribution, TensorDescription
 from visuotactile_ros.inference.model_folder import write_model_folder
+from visuotactile_ros.inference.out_of_distribution import fit_out_of_distribution
 from visuotactile_ros.parameters.definition import build_parameters
+from visuotactile_ros.simulation.simulated_sensor import CAMERA_KIND
 
 OPSET = 20
 GOLDEN_FRAMES = 8
 LARGEST_CALIBRATION_SET = 1600
+STATISTICS_FRAMES = 6000
 # Largest absolute difference of any output against torch that may be. Dynamic int8 rounds activations by the range of
 # each call, and other processors sum in another order: the card allows four times what this machine shows, within
 # these bounds, so that golden outputs that mean nothing do not pass either.
@@ -95,7 +97,9 @@ def export_checkpoint(checkpoint: Path, output: Path, tower: str, precision: str
         'simulated': True, 'data': 'rendered by visuotactile_ros.simulation', 'recipe': recipe_as_dict(recipe),
         'steps': state['step'], 'hours': round(state['seconds'] / 3600, 2), 'commit': current_commit(),
         'metrics': {name: round(value, 5) for name, value in state['metrics'].items()}}
-    return _export(model, recipe, output, tower, precision, batch, provenance)
+    usual = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
+    usual = usual.batch(np.arange(min(len(usual), STATISTICS_FRAMES)))
+    return _export(model, recipe, output, tower, precision, batch, provenance, usual)
 
 
 def export_untrained(recipe_path: Path, output: Path, tower: str, precision: str) -> dict[str, float]:
@@ -114,7 +118,8 @@ def export_untrained(recipe_path: Path, output: Path, tower: str, precision: str
 
 
 def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, precision: str,
-            batch: Mapping[str, Tensor], provenance: dict) -> dict[str, float]:
+            batch: Mapping[str, Tensor], provenance: dict,
+            usual: Mapping[str, Tensor] | None = None) -> dict[str, float]:
     model.eval()
     if tower == 'touch':
         graph: nn.Module = TouchGraph(model)
@@ -132,7 +137,7 @@ def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, pre
     arrays = {name: values.numpy() for name, values in inputs.items()}
     actual = _run(content, arrays, names)
     report = {'megabytes': len(content) / 1e6} | _check_parity(expected, actual, precision)
-    trained = 'contact' in batch
+    trained = usual is not None
     if trained and tower == 'touch':
         report |= _motion_errors(model, graph, content, batch)
     temperatures = {name: fit_temperature(actual[name], batch[name].numpy()) if trained else 1.0 for name in heads}
@@ -155,11 +160,24 @@ def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, pre
         image_height_px=size, image_width_px=size, frame_count=1, sensor_ids=sensor_ids,
         unknown_sensor_id=model.shape.sensors if sensor_ids else None,
         heads={name: HeadDescription(tuple(classes), temperatures[name]) for name, classes in heads.items()},
-        out_of_distribution=fit_out_of_distribution(actual['embedding']) if trained else None)
+        out_of_distribution=_statistics(content, sensor_ids, usual, batch, actual['embedding']) if trained else {})
     rows = np.linspace(0, len(arrays['frames']) - 1, GOLDEN_FRAMES).astype(int)
     write_model_folder(output, content, card, {name: values[rows] for name, values in arrays.items()},
                        {name: values[rows] for name, values in expected.items()})
     return report
+
+
+def _statistics(content: bytes, sensor_ids: Mapping[str, int], usual: Mapping[str, Tensor], batch: Mapping[str, Tensor],
+                validation: np.ndarray) -> dict[str, OutOfDistribution]:
+    """Statistics by sensor kind, of training frames with thresholds from the embeddings of validation frames."""
+    if not sensor_ids:
+        embeddings = _run(content, {'frames': usual['view'].numpy()}, ['embedding'])['embedding']
+        return {CAMERA_KIND: fit_out_of_distribution(embeddings, validation)}
+    inputs = {'frames': usual['touch'].numpy(), 'sensor_id': usual['sensor_id'].numpy()}
+    embeddings = _run(content, inputs, ['embedding'])['embedding']
+    return {kind: fit_out_of_distribution(embeddings[inputs['sensor_id'] == index],
+                                          validation[batch['sensor_id'].numpy() == index])
+            for kind, index in sensor_ids.items()}
 
 
 def onnx_bytes(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str],

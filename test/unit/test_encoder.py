@@ -71,22 +71,20 @@ def test_a_camera_encoder_needs_no_sensor_id(tiny_encoder, tmp_path):
     assert encoder.encode([a_frame(0, kind='wrist_camera')])[0].embedding.shape == (5,)
 
 
-def test_the_distance_grows_away_from_the_statistics(tiny_encoder, tmp_path):
-    model, card, golden_inputs, golden_outputs = tiny_encoder()
-    write_model_folder(tmp_path / 'tiny', model, card, golden_inputs, golden_outputs)
+def test_strangeness_grows_away_from_the_statistics_of_the_kind(tiny_encoder, tmp_path):
+    write_model_folder(tmp_path / 'tiny', *tiny_encoder())
     encoder = TactileEncoder(tmp_path / 'tiny')
     prediction = encoder.encode([a_frame(0)])[0]
     at_mean = dataclasses.replace(prediction, embedding=np.zeros(5, dtype=np.float32))
-    assert encoder.out_of_distribution_distance(at_mean) == 0.0
-    # unit length, standard deviation 0.5, five axes: √(1 / 0.25 / 5)
-    assert encoder.out_of_distribution_distance(prediction) == pytest.approx(np.sqrt(1 / 0.25 / 5), abs=1e-5)
+    assert encoder.strangeness(at_mean) == 0.0
+    # One axis and all that is left alike: unit length over a standard deviation of 0.5, over a threshold of 3.
+    assert encoder.strangeness(prediction) == pytest.approx(1 / 0.5 / 3, abs=1e-5)
 
 
-def test_no_statistics_give_no_distance(tiny_encoder, tmp_path):
-    model, card, *golden = tiny_encoder()
-    write_model_folder(tmp_path / 'tiny', model, dataclasses.replace(card, out_of_distribution=None), *golden)
+def test_a_kind_without_statistics_has_no_strangeness(tiny_encoder, tmp_path):
+    write_model_folder(tmp_path / 'tiny', *tiny_encoder())
     encoder = TactileEncoder(tmp_path / 'tiny')
-    assert encoder.out_of_distribution_distance(encoder.encode([a_frame(0)])[0]) is None
+    assert encoder.strangeness(encoder.encode([a_frame(0, kind='vitactip')])[0]) is None
 
 
 def test_a_policy_is_not_taken_for_an_encoder(tiny_encoder, tmp_path):

@@ -10,11 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from visuotactile_ros.inference.heads import (
     calibrated_probabilities,
-    fit_out_of_distribution,
     most_likely,
-    out_of_distribution_distance,
 )
-from visuotactile_ros.inference.model_card import OutOfDistribution
 
 logits = hnp.arrays(np.float32, st.integers(2, 12), elements=st.floats(-1e4, 1e4, width=32))
 temperatures = st.floats(0.05, 20)
@@ -61,30 +58,3 @@ def test_rows_are_independent():
 def test_the_likeliest_class_is_named():
     label, probability = most_likely(('soft', 'hard'), np.array([0.25, 0.75], dtype=np.float32))
     assert (label, probability) == ('hard', 0.75)
-
-
-def test_the_distance_is_the_mahalanobis_distance_of_a_diagonal_covariance():
-    rng = np.random.default_rng(0)
-    mean, deviation, embedding = rng.normal(size=6), rng.uniform(0.5, 2, 6), rng.normal(size=6)
-    statistics = OutOfDistribution(tuple(mean), tuple(deviation), 1.0)
-    difference = embedding - mean
-    mahalanobis = math.sqrt(difference @ np.linalg.inv(np.diag(deviation ** 2)) @ difference)
-    assert out_of_distribution_distance(embedding, statistics) == pytest.approx(mahalanobis / math.sqrt(6))
-
-
-def test_the_fit_leaves_the_given_share_below_its_threshold():
-    embeddings = np.random.default_rng(0).normal([1, -2, 3], [0.1, 1, 5], size=(2000, 3)).astype(np.float32)
-    statistics = fit_out_of_distribution(embeddings, quantile=0.99)
-    distances = out_of_distribution_distance(embeddings, statistics)
-    np.testing.assert_allclose(statistics.mean, [1, -2, 3], atol=0.3)
-    np.testing.assert_allclose(statistics.standard_deviation, [0.1, 1, 5], rtol=0.1)
-    assert np.sqrt((distances ** 2).mean()) == pytest.approx(1.0, abs=1e-3)
-    assert (distances <= statistics.threshold).mean() == pytest.approx(0.99, abs=0.002)
-    assert out_of_distribution_distance(np.array([9, 9, 99]), statistics) > statistics.threshold
-
-
-def test_an_axis_that_never_moved_can_be_fitted():
-    embeddings = np.random.default_rng(0).normal(size=(50, 3))
-    embeddings[:, 1] = 0.25
-    statistics = fit_out_of_distribution(embeddings)
-    assert np.isfinite(out_of_distribution_distance(embeddings, statistics)).all()

@@ -14,8 +14,8 @@ from visuotactile_ros.ros_interface.image_codec import (
     decode_compressed_image,
     decode_image,
     decode_vector,
+    encode_floats,
     encode_image,
-    encode_vector,
 )
 
 CHANNEL_NAMES = {'rgb8': 'rgb', 'bgr8': 'bgr', 'rgba8': 'rgba', 'bgra8': 'bgra', 'mono8': 'm'}
@@ -99,7 +99,7 @@ def test_an_image_survives_the_way_through_a_message(height, width, seed):
 def test_a_vector_survives_the_way_through_a_message(numbers):
     vector = np.array(numbers, dtype=np.float32)
     message = an_empty_message()
-    encode_vector(message, vector)
+    encode_floats(message, vector[None, :, None])
     assert (message.height, message.width, message.step) == (1, len(numbers), 4 * len(numbers))
     decoded = decode_vector(message)
     assert decoded.dtype == np.float32

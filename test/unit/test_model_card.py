@@ -28,6 +28,10 @@ def values(card):
     return yaml.safe_load(model_card_yaml(card))
 
 
+STATISTICS = {'mean': [0.0, 0.0], 'axes': [[1.0, 0.0]], 'standard_deviation': [1.0],
+              'residual_standard_deviation': 1.0, 'threshold': 1.0}
+
+
 def parse(values):
     return parse_model_card(yaml.safe_dump(values))
 
@@ -39,7 +43,7 @@ def test_a_card_survives_its_yaml(card):
 def test_a_policy_card_survives_its_yaml(card):
     policy = dataclasses.replace(
         card, kind='pouring_policy', image_height_px=None, image_width_px=None, frame_count=None, sensor_ids={},
-        unknown_sensor_id=None, out_of_distribution=None, constants={'control_period_s': 0.2, 'encoder': 'tiny'})
+        unknown_sensor_id=None, out_of_distribution={}, constants={'control_period_s': 0.2, 'encoder': 'tiny'})
     assert parse_model_card(model_card_yaml(policy)) == policy
 
 
@@ -52,7 +56,8 @@ def test_numbers_and_text_survive_yaml(tiny_encoder, mean, scale, class_name, me
     card = dataclasses.replace(
         tiny_encoder(height=1, width=1)[1], training={'metrics': metrics},
         heads={'material': HeadDescription((class_name, class_name + 'a', class_name + 'b'), scale)},
-        out_of_distribution=OutOfDistribution(tuple(mean), (scale,) * 5, scale))
+        out_of_distribution={
+            class_name: OutOfDistribution(tuple(mean), (tuple(mean),) * 2, (scale,) * 2, scale, scale)})
     assert parse_model_card(model_card_yaml(card)) == card
 
 
@@ -80,7 +85,7 @@ def test_a_missing_key_is_named(values, name):
 
 @pytest.mark.parametrize('where, key, nearest', [
     ((), 'license', 'licence'), (('outputs', 0), 'tolerence', 'tolerance'), (('heads', 'material'), 'class', 'classes'),
-    (('out_of_distribution',), 'treshold', 'threshold'),
+    (('out_of_distribution', 'digit'), 'treshold', 'threshold'),
 ])
 def test_an_unknown_key_names_the_nearest(values, where, key, nearest):
     target = values
@@ -110,11 +115,13 @@ def test_an_unknown_key_names_the_nearest(values, where, key, nearest):
     ({'heads': {'material': {'classes': ['a', 'b', 'c'], 'temperature': 0.0}}}, 'temperature'),
     ({'heads': {'material': {'classes': ['a', 'b', 'c'], 'temperature': float('inf')}}}, 'temperature'),
     ({'heads': {'material': {'classes': ['a', 'b', 'c'], 'temperature': '1'}}}, 'temperature'),
-    ({'out_of_distribution': {'mean': [0.0], 'standard_deviation': [1.0], 'threshold': 1.0}}, '1 numbers for D = 5'),
-    ({'out_of_distribution': {'mean': [0.0], 'standard_deviation': [], 'threshold': 1.0}}, '1 means and 0'),
-    ({'out_of_distribution': {'mean': [float('nan')], 'standard_deviation': [1.0], 'threshold': 1.0}}, 'not finite'),
-    ({'out_of_distribution': {'mean': [0.0], 'standard_deviation': [0.0], 'threshold': 1.0}}, 'not positive'),
-    ({'out_of_distribution': {'mean': [0.0], 'standard_deviation': [1.0], 'threshold': 0}}, 'threshold 0'),
+    ({'out_of_distribution': [1]}, 'out_of_distribution is'),
+    *(({'out_of_distribution': {'digit': STATISTICS | change}}, words) for change, words in [
+        ({}, '2 numbers for D = 5'), ({'mean': [0.0]}, '1 means, 1 axes'), ({'axes': []}, '2 means, 0 axes'),
+        ({'standard_deviation': [1.0, 1.0]}, '2 deviations'), ({'mean': [0.0, float('nan')]}, 'not finite'),
+        ({'axes': [[1.0, float('inf')]]}, 'not finite'), ({'axes': [3]}, 'not a list'),
+        ({'standard_deviation': [0.0]}, 'not positive'), ({'residual_standard_deviation': 0.0}, 'not positive'),
+        ({'threshold': 0}, 'threshold 0')]),
 ])
 def test_a_value_that_cannot_be_is_refused(values, change, words):
     with pytest.raises(ModelError, match=words):

@@ -146,7 +146,7 @@ def test_outlines_enclose_the_contact_and_there_are_none_without_it():
 
 def test_a_sensor_without_gel_and_frames_that_tell_nothing_are_refused():
     image = np.zeros((240, 320, 3), np.uint8)
-    with pytest.raises(ConfigurationError, match='a wrist_camera has no gel .* Set shear to false'):
+    with pytest.raises(ConfigurationError, match='a wrist_camera has no gel. Set shear and depth to false'):
         ShearEstimator('wrist_camera', image)
     estimator, _ = frames('vitactip', [])
     with pytest.raises(SensorError, match='Take the reference anew'):

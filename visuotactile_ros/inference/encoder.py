@@ -10,9 +10,10 @@ import numpy as np
 
 from visuotactile_ros.errors import ModelError
 from visuotactile_ros.frame import Frame, Prediction
-from visuotactile_ros.inference.heads import calibrated_probabilities, out_of_distribution_distance
+from visuotactile_ros.inference.heads import calibrated_probabilities
 from visuotactile_ros.inference.model_card import REMEDY
 from visuotactile_ros.inference.model_folder import load_model_folder
+from visuotactile_ros.inference.out_of_distribution import strangeness
 
 # Embeddings are unit length in the graph; int8 arithmetic leaves far less than this.
 _UNIT_LENGTH_TOLERANCE = 1e-2
@@ -97,13 +98,11 @@ class TactileEncoder:
                            {name: probabilities[index] for name, probabilities in heads.items()})
                 for index, frame in enumerate(frames)]
 
-    def out_of_distribution_distance(self, prediction: Prediction) -> float | None:
-        """Say how unlike the validation data a prediction is.
+    def strangeness(self, prediction: Prediction) -> float | None:
+        """Say how unlike the model's own data of that sensor kind a prediction is.
 
         Returns:
-            About 1 for data like the validation data, above `card.out_of_distribution.threshold` for strange data;
-            None where the card has no statistics.
+            Above 1 for strange data; None where the card has no statistics of the kind.
         """
-        if self.card.out_of_distribution is None:
-            return None
-        return float(out_of_distribution_distance(prediction.embedding, self.card.out_of_distribution))
+        statistics = self.card.out_of_distribution.get(prediction.sensor.kind)
+        return None if statistics is None else float(strangeness(prediction.embedding, statistics))

@@ -72,25 +72,34 @@ class HeadDescription:
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """Where the embeddings of the validation data lie; `heads.out_of_distribution_distance` uses it.
+    """Where the embeddings of one kind of sensor lie; `out_of_distribution.strangeness` uses it.
 
     Attributes:
         mean: Mean embedding, D numbers.
-        standard_deviation: Standard deviation along each axis, D positive numbers.
+        axes: Principal axes: K rows of D numbers, unit length and orthogonal, K below D.
+        standard_deviation: Standard deviation along each axis, K positive numbers.
+        residual_standard_deviation: The same along each direction that is left, positive.
         threshold: Distances above it are out of distribution.
     """
 
     mean: tuple[float, ...]
+    axes: tuple[tuple[float, ...], ...]
     standard_deviation: tuple[float, ...]
+    residual_standard_deviation: float
     threshold: float
 
     def __post_init__(self):
-        for name in ('mean', 'standard_deviation'):
+        for name in ('mean', 'axes', 'standard_deviation'):
             object.__setattr__(self, name, _as_tuple(getattr(self, name), name))
-        _require(len(self.mean) == len(self.standard_deviation) > 0,
-                 f'out_of_distribution has {len(self.mean)} means and {len(self.standard_deviation)} deviations')
-        _require(all(_is_number(value) for value in self.mean), 'out_of_distribution has a mean that is not finite')
-        _require(all(_is_number(value) and value > 0 for value in self.standard_deviation),
+        object.__setattr__(self, 'axes', tuple(_as_tuple(axis, 'an axis') for axis in self.axes))
+        sizes = sorted({len(axis) for axis in self.axes})
+        _require(len(self.axes) == len(self.standard_deviation) > 0 and sizes == [len(self.mean)],
+                 f'out_of_distribution has {len(self.mean)} means, {len(self.axes)} axes of {sizes} numbers and '
+                 f'{len(self.standard_deviation)} deviations')
+        _require(all(_is_number(value) for row in (self.mean, *self.axes) for value in row),
+                 'out_of_distribution has a mean or an axis that is not finite')
+        _require(all(_is_number(value) and value > 0
+                     for value in (*self.standard_deviation, self.residual_standard_deviation)),
                  'out_of_distribution has a standard deviation that is not positive')
         _require(_is_number(self.threshold) and self.threshold > 0,
                  f'out_of_distribution has the threshold {self.threshold!r}')
@@ -116,8 +125,8 @@ class ModelCard:
         sensor_ids: Id of each sensor kind the encoder was trained on.
         unknown_sensor_id: Id for every other kind; None where the graph takes no `sensor_id`.
         heads: Classification heads by the name of the output with their logits.
-        out_of_distribution: Statistics of the embedding, if the exporter had validation data.
         constants: Numbers and texts frozen at training that the model's user needs (a policy's control period).
+        out_of_distribution: Statistics of the embedding by sensor kind; empty if the exporter had no data.
     """
 
     format_version: int
@@ -134,8 +143,8 @@ class ModelCard:
     sensor_ids: Mapping[str, int] = field(default_factory=dict)
     unknown_sensor_id: int | None = None
     heads: Mapping[str, HeadDescription] = field(default_factory=dict)
-    out_of_distribution: OutOfDistribution | None = None
     constants: Mapping[str, float | int | str] = field(default_factory=dict)
+    out_of_distribution: Mapping[str, OutOfDistribution] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ('inputs', 'outputs'):
@@ -147,7 +156,7 @@ class ModelCard:
         _require(isinstance(self.sha256, str) and re.fullmatch('([0-9a-f]{64})?', self.sha256) is not None,
                  f'sha256 is {self.sha256!r}')
         _require(isinstance(self.licence, str) and self.licence != '', f'licence is {self.licence!r}')
-        for name in ('training', 'sensor_ids', 'heads', 'constants'):
+        for name in ('training', 'sensor_ids', 'heads', 'constants', 'out_of_distribution'):
             _require(isinstance(getattr(self, name), Mapping), f'{name} is {getattr(self, name)!r}, not a mapping')
         _require(len(self.training) > 0, 'training says nothing about where the weights come from')
         _require(all(isinstance(value, str) or _is_number(value) for value in self.constants.values()),
@@ -187,8 +196,8 @@ class ModelCard:
         embedding = self.output('embedding')
         _require(embedding.dtype == 'float32' and len(embedding.shape) == 2 and _is_integer(embedding.shape[1]),
                  f'output embedding is {embedding.dtype} {list(embedding.shape)}, not float32 [B, D]')
-        if self.out_of_distribution is not None:
-            size = len(self.out_of_distribution.mean)
+        for statistics in self.out_of_distribution.values():
+            size = len(statistics.mean)
             _require(size == embedding.shape[1], f'out_of_distribution has {size} numbers for D = {embedding.shape[1]}')
         if 'sensor_id' in inputs:
             _require(inputs['sensor_id'].dtype == 'int64' and len(inputs['sensor_id'].shape) == 1,
@@ -213,11 +222,10 @@ def parse_model_card(text: str) -> ModelCard:
     values = _check_keys(ModelCard, values, 'the card')
     for name in ('inputs', 'outputs'):
         values[name] = tuple(_build(TensorDescription, tensor, name) for tensor in _as_tuple(values[name], name))
-    heads = values.get('heads', {})
-    _require(isinstance(heads, Mapping), f'heads is {heads!r}, not a mapping')
-    values['heads'] = {name: _build(HeadDescription, head, f'head {name}') for name, head in heads.items()}
-    if values.get('out_of_distribution') is not None:
-        values['out_of_distribution'] = _build(OutOfDistribution, values['out_of_distribution'], 'out_of_distribution')
+    for name, kind in (('heads', HeadDescription), ('out_of_distribution', OutOfDistribution)):
+        parts = values.get(name, {})
+        _require(isinstance(parts, Mapping), f'{name} is {parts!r}, not a mapping')
+        values[name] = {key: _build(kind, part, f'{name} {key}') for key, part in parts.items()}
     return ModelCard(**values)
 
 

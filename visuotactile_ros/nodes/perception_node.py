@@ -106,10 +106,10 @@ class PerceptionNode(ManagedNode):
     def _reset_alarms(self) -> None:
         settings = self._settings
         for stream in self._streams:
-            statistics = stream.encoder.card.out_of_distribution
-            stream.strangeness = None if statistics is None else StrangenessAlarm(
-                statistics.threshold, settings.strange_window_frames, settings.strange_on_share,
-                settings.strange_off_share)
+            is_known = stream.sensor.kind in stream.encoder.card.out_of_distribution
+            stream.strangeness = StrangenessAlarm(
+                settings.strange_window_frames, settings.strange_on_share,
+                settings.strange_off_share) if is_known else None
 
     def _declare_topics(self) -> None:
         heads = {head for stream in self._streams for head in stream.encoder.card.heads}
@@ -228,9 +228,8 @@ class PerceptionNode(ManagedNode):
                 publishers[f'{head}/classification'].publish(
                     messages.classification_message(prediction, head, description.classes))
         stream.published.add()
-        distance = stream.encoder.out_of_distribution_distance(prediction)
         if stream.strangeness is not None:
-            stream.strangeness.update(distance)
+            stream.strangeness.update(stream.encoder.strangeness(prediction))
 
 
 def main(arguments: list[str] | None = None) -> int:

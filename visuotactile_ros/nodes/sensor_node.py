@@ -16,6 +16,7 @@ from visuotactile_ros.errors import SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.ros_interface.diagnostics import ERROR, OK, WARN, Health, RecentEvents
+from visuotactile_ros.ros_interface.gel_topics import GelTopics
 from visuotactile_ros.ros_interface.image_topic_source import ImageTopicSource
 from visuotactile_ros.ros_interface.managed_node import ManagedNode
 from visuotactile_ros.ros_interface.messages import image_message, ns_from_time
@@ -39,8 +40,8 @@ class SensorNode(ManagedNode):
     within two frame periods, and frames go on when the same device is back.
 
     Topics (relative to the namespace, `/tactile/left` in the shipped graphs): `image_raw` (sensor_msgs/Image rgb8,
-    stamped at the grab) and, with a gel, `contact` (std_msgs/Bool). Service `~/capture_reference` (std_srvs/Trigger):
-    take the no-contact reference anew; it is also taken at the start.
+    stamped at the grab) and, with a gel, `contact` (std_msgs/Bool) and those of GelTopics. Service
+    `~/capture_reference` (std_srvs/Trigger): take the no-contact reference anew; it is also taken at the start.
     """
 
     def __init__(self, **node_arguments):
@@ -69,6 +70,7 @@ class SensorNode(ManagedNode):
         self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
         if settings.has_gel:
             self._contact_publisher = self.create_publisher(Bool, 'contact', STREAM_PUBLISHER)
+            self._gel_topics = GelTopics(self, settings)
             # A service that awaits holds its group until it has answered.
             self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
                                                           callback_group=ReentrantCallbackGroup())
@@ -93,6 +95,7 @@ class SensorNode(ManagedNode):
         self.destroy_publisher(self._image_publisher)
         if self._settings.has_gel:
             self.destroy_publisher(self._contact_publisher)
+            self._gel_topics.destroy()
             self.destroy_service(self._reference_service)
 
     def activate(self) -> None:
@@ -175,7 +178,7 @@ class SensorNode(ManagedNode):
             self._set_warning(statistics.warning)
             self._set_fault('')
             if self._gel is not None:
-                self._update_contact(frame)
+                self._update_gel(frame)
 
     def _set_warning(self, text: str) -> None:
         """Report a gap or a doubt at once; a busy machine makes short gaps, which are not worth a log line."""
@@ -198,7 +201,7 @@ class SensorNode(ManagedNode):
         if changed:
             self.publish_diagnostics()
 
-    def _update_contact(self, frame: Frame) -> None:
+    def _update_gel(self, frame: Frame) -> None:
         try:
             if self._gel.update(frame):
                 self._answer_waiters('')
@@ -208,6 +211,10 @@ class SensorNode(ManagedNode):
         in_contact = self._gel.in_contact
         if in_contact is not None:
             self._contact_publisher.publish(Bool(data=in_contact))
+        try:
+            self._gel_topics.publish(frame, self._gel.reference_hwc)
+        except SensorError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=LOG_PERIOD_S)
 
     def _answer_waiters(self, problem: str) -> None:
         with self._waiters_lock:

@@ -110,6 +110,8 @@ class SensorParameters:
         minimum=0.0, maximum=255.0)
     reference_folder: str = setting(
         '', 'Folder of the references kept by serial number; empty is visuotactile_ros in the state folder of the user')
+    shear: bool = setting(False, 'Whether shear, twist and slip of the gel are measured and published')
+    depth: bool = setting(False, 'Whether depth and normals of the gel are measured and published')
 
     def __post_init__(self):
         check_settings(self)
@@ -129,6 +131,9 @@ class SensorParameters:
         if self.source == 'topic' and not self.image_topic:
             raise ConfigurationError('source is topic but image_topic is empty',
                                      'Set image_topic, for example to /camera/image_raw')
+        for name in ('shear', 'depth'):
+            if getattr(self, name) and not self.has_gel:
+                raise ConfigurationError(f'{name} is true but has_gel is false', f'Set {name} to false')
         if self.driver == 'gsrobotics' and not self.gsrobotics_path:
             raise ConfigurationError('driver is gsrobotics but gsrobotics_path is empty',
                                      'Set gsrobotics_path to the folder that holds utilities/gelsightmini.py')

@@ -136,16 +136,16 @@ def decode_vector(message: Any) -> np.ndarray:
     return vector
 
 
-def encode_vector(message: Any, vector: np.ndarray) -> None:
-    """Fill a message with a vector as one row of 32FC1; its header is left alone.
+def encode_floats(message: Any, values_hwc: np.ndarray) -> None:
+    """Fill a message with numbers as 32FC<channels>; its header is left alone.
 
     Args:
         message: sensor_msgs/Image with empty data.
-        vector: float32 [D].
+        values_hwc: float32 [H, W, C].
     """
-    little_endian = np.ascontiguousarray(vector, dtype='<f4')
-    message.height, message.width = 1, little_endian.size
-    message.encoding = '32FC1'
+    little_endian = np.ascontiguousarray(values_hwc, dtype='<f4')
+    message.height, message.width, channels = little_endian.shape
+    message.encoding = f'32FC{channels}'
     message.is_bigendian = 0
-    message.step = 4 * little_endian.size
+    message.step = 4 * channels * message.width
     message.data.frombytes(little_endian.view(np.uint8))

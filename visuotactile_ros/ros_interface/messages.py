@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import TwistStamped, Vector3Stamped
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, String
 
 from visuotactile_ros.errors import MessageError
 from visuotactile_ros.frame import Frame, Prediction
-from visuotactile_ros.ros_interface.image_codec import encode_image, encode_vector
+from visuotactile_ros.ros_interface.image_codec import encode_floats, encode_image
+from visuotactile_ros.sensors.shear import ShearEstimate
 
 try:
     from vision_msgs.msg import Classification, ObjectHypothesis
@@ -36,10 +37,28 @@ def ns_from_time(stamp: Time) -> int:
 
 def image_message(frame: Frame, frame_id: str) -> Image:
     """rgb8 image stamped at the grab, in the coordinate frame `frame_id`."""
-    message = Image()
-    message.header.stamp = time_from_ns(frame.stamp_ns)
-    message.header.frame_id = frame_id
+    message = _stamped(Image(), frame.stamp_ns, frame_id)
     encode_image(message, frame.image_hwc)
+    return message
+
+
+def depth_message(stamp_ns: int, frame_id: str, depth_mm: np.ndarray) -> Image:
+    """32FC1 image in metres, as REP 118 has it, of a depth float32 [H, W] in millimetres."""
+    message = _stamped(Image(), stamp_ns, frame_id)
+    encode_floats(message, depth_mm[..., None] / np.float32(1000.0))
+    return message
+
+
+def normals_message(stamp_ns: int, frame_id: str, normals: np.ndarray) -> Image:
+    """32FC3 image of unit normals, float32 [H, W, 3] (x right, y down, z towards the camera)."""
+    message = _stamped(Image(), stamp_ns, frame_id)
+    encode_floats(message, normals)
+    return message
+
+
+def _stamped(message: Any, stamp_ns: int, frame_id: str) -> Any:
+    message.header.stamp = time_from_ns(stamp_ns)
+    message.header.frame_id = frame_id
     return message
 
 
@@ -59,10 +78,8 @@ def embedding_message(prediction: Prediction, model_name: str) -> Float32MultiAr
 
 def stamped_embedding_message(prediction: Prediction) -> Image:
     """32FC1 image of one row with the source frame's stamp; `frame_id` is the sensor's name."""
-    message = Image()
-    message.header.stamp = time_from_ns(prediction.stamp_ns)
-    message.header.frame_id = prediction.sensor.name
-    encode_vector(message, prediction.embedding)
+    message = _stamped(Image(), prediction.stamp_ns, prediction.sensor.name)
+    encode_floats(message, prediction.embedding[None, :, None])
     return message
 
 
@@ -73,9 +90,7 @@ def head_message(prediction: Prediction, head: str, class_names: Sequence[str]) 
 
 def classification_message(prediction: Prediction, head: str, class_names: Sequence[str]) -> Any:
     """vision_msgs/Classification with the source frame's stamp; only where `Classification` is not None."""
-    message = Classification()
-    message.header.stamp = time_from_ns(prediction.stamp_ns)
-    message.header.frame_id = prediction.sensor.name
+    message = _stamped(Classification(), prediction.stamp_ns, prediction.sensor.name)
     message.results = [ObjectHypothesis(class_id=name, score=float(probability))
                        for name, probability in zip(class_names, prediction.heads[head], strict=True)]
     return message
@@ -107,10 +122,16 @@ def tilt_message(stamp_ns: int, tilt_deg: float) -> JointState:
     return message
 
 
+def shear_message(stamp_ns: int, frame_id: str, estimate: ShearEstimate) -> Vector3Stamped:
+    """Shear as x and y in pixels of the frame, twist as z in degrees, with the source frame's stamp."""
+    message = _stamped(Vector3Stamped(), stamp_ns, frame_id)
+    message.vector.x, message.vector.y = estimate.shear_px
+    message.vector.z = estimate.twist_deg
+    return message
+
+
 def action_message(stamp_ns: int, action: str, rate_deg_s: float) -> TwistStamped:
     """What the arm is told to do: the action's name as `frame_id`, the tilt rate in rad/s as `angular.y`."""
-    message = TwistStamped()
-    message.header.stamp = time_from_ns(stamp_ns)
-    message.header.frame_id = action
+    message = _stamped(TwistStamped(), stamp_ns, action)
     message.twist.angular.y = math.radians(rate_deg_s)
     return message

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from visuotactile_ros.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class MarkerLook:
@@ -41,3 +43,15 @@ GEL_KINDS = {
     'vitactip': GelKind(22.0, MarkerLook(0.28, False), ''),
     'gelsight': GelKind(18.9, None, 'gelsight'),
 }
+
+
+def gel_kind(name: str) -> GelKind:
+    """Give a kind of gel by its name.
+
+    Raises:
+        ConfigurationError: There is no such kind of gel.
+    """
+    if name not in GEL_KINDS:
+        raise ConfigurationError(f'a {name} has no gel', 'Set shear and depth to false, or kind to one of '
+                                 f'{", ".join(GEL_KINDS)}')
+    return GEL_KINDS[name]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visuotactile_ros.errors import ConfigurationError, SensorError
+from visuotactile_ros.errors import SensorError
 from visuotactile_ros.sensors.contact_outline import ContactOutline
-from visuotactile_ros.sensors.gel_kinds import GEL_KINDS
+from visuotactile_ros.sensors.gel_kinds import gel_kind
 from visuotactile_ros.sensors.gel_motion import fit_motion
 from visuotactile_ros.sensors.marker_tracking import MarkerTracker
 from visuotactile_ros.sensors.optical_flow import ImprintFlow
@@ -49,10 +49,7 @@ class ShearEstimator:
     """
 
     def __init__(self, kind: str, reference_hwc: np.ndarray):
-        if kind not in GEL_KINDS:
-            raise ConfigurationError(f'a {kind} has no gel whose shear could be measured',
-                                     f'Set shear to false, or kind to one of {", ".join(GEL_KINDS)}')
-        gel = GEL_KINDS[kind]
+        gel = gel_kind(kind)
         self._shape = reference_hwc.shape
         self._mm_per_px = gel.width_mm / reference_hwc.shape[1]
         if gel.markers is None:
