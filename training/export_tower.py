@@ -35,6 +35,8 @@ OPSET = 20
 GOLDEN_FRAMES = 8
 LARGEST_CALIBRATION_SET = 1600
 STATISTICS_FRAMES = 6000
+# With fewer a sensor kind gets no statistics: they would call everything strange.
+FEWEST_STATISTICS_FRAMES = 12
 # Largest absolute difference of any output against torch that may be. Dynamic int8 rounds activations by the range of
 # each call, and other processors sum in another order: the card allows four times what this machine shows, within
 # these bounds, so that golden outputs that mean nothing do not pass either.
@@ -175,9 +177,10 @@ def _statistics(content: bytes, sensor_ids: Mapping[str, int], usual: Mapping[st
         return {CAMERA_KIND: fit_out_of_distribution(embeddings, validation)}
     inputs = {'frames': usual['touch'].numpy(), 'sensor_id': usual['sensor_id'].numpy()}
     embeddings = _run(content, inputs, ['embedding'])['embedding']
-    return {kind: fit_out_of_distribution(embeddings[inputs['sensor_id'] == index],
-                                          validation[batch['sensor_id'].numpy() == index])
-            for kind, index in sensor_ids.items()}
+    of_kind = {kind: (embeddings[inputs['sensor_id'] == index], validation[batch['sensor_id'].numpy() == index])
+               for kind, index in sensor_ids.items()}
+    return {kind: fit_out_of_distribution(*both) for kind, both in of_kind.items()
+            if len(both[0]) >= FEWEST_STATISTICS_FRAMES and len(both[1]) > 0}
 
 
 def onnx_bytes(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str],

@@ -96,7 +96,7 @@ def _gel_health(result: dict) -> list[str]:
 
 def _strangeness(result: dict) -> list[str]:
     return table(('sensor', 'frames', 'count', 'share called strange', 'alarm'),
-                 ([kind, row['frames'], row['count'], row['card']['strange_share'], row['card']['alarm']]
+                 ([kind, row['frames'], row['count'], row['strange_share'], row['alarm']]
                   for kind, entries in result['kinds'].items() for row in entries))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.inference.model_card import OutOfDistribution
 
-# Usual embeddings of one kind of sensor lie within few directions; with more, the small ones drown in rounding.
-# (Measured by training.evaluation.bench_strangeness on 4, 8, 12 and 32: 8 misses least.)
+# Usual embeddings of one kind of sensor lie within few directions. Further axes get variances of chance that frames of
+# another kind exceed no more than usual ones do.
 PRINCIPAL_AXES = 8
 SMALLEST_DEVIATION = 1e-6
 
@@ -53,8 +53,8 @@ def fit_out_of_distribution(embeddings: np.ndarray, validation: np.ndarray, quan
     kept = min(PRINCIPAL_AXES, count - 2, size - 1)
     residual = np.sqrt((deviation[kept:] ** 2).sum() / (size - kept))
     statistics = OutOfDistribution(_rounded(mean), tuple(_rounded(axis) for axis in axes[:kept]),
-                                   _rounded(deviation[:kept]), float(residual), threshold=1.0)
-    threshold = float(np.quantile(_distance(np.asarray(validation, dtype=np.float64), statistics), quantile))
+                                   _rounded(deviation[:kept]), *_rounded(residual), threshold=1.0)
+    threshold, = _rounded(np.quantile(_distance(np.asarray(validation, dtype=np.float64), statistics), quantile))
     return dataclasses.replace(statistics, threshold=threshold)
 
 
@@ -66,9 +66,9 @@ def _distance(embeddings: np.ndarray, statistics: OutOfDistribution) -> np.ndarr
                    + left / statistics.residual_standard_deviation ** 2)
 
 
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
+def _rounded(values: np.ndarray | float) -> tuple[float, ...]:
     """Four significant digits keep the card readable."""
-    return tuple(float(f'{value:.4g}') for value in values)
+    return tuple(float(f'{value:.4g}') for value in np.atleast_1d(values))
 
 
 class StrangenessAlarm:
