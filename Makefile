@@ -29,7 +29,7 @@ RUNTIME_READY := $(VENV)/.runtime_ready
 TRAINING_READY := $(VENV)/.training_ready
 
 .PHONY: help setup pour test replay doctor pour-benchmark bench-realtime bench-probe bench-optics bench-sensors \
-  bench-gel-health bench-strangeness results lint clean
+  bench-gel-health bench-strangeness bench-shear results lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -89,6 +89,9 @@ bench-gel-health: $(TRAINING_READY) ## Gel health on simulated damage and real f
 
 bench-strangeness: $(TRAINING_READY) ## What the out-of-distribution alarm notices, OUT=<json>
 	@$(RUN) -m training.evaluation.bench_strangeness --output '$(or $(OUT),docs/results/strangeness.json)'
+
+bench-shear: $(TRAINING_READY) ## Shear, twist, slip and depth on simulated contacts, OUT=<json>
+	@$(RUN) -m training.evaluation.bench_shear --output '$(or $(OUT),docs/results/shear.json)'
 
 results: $(TRAINING_READY) ## Write docs/results/README.md from the JSON beside it
 	@$(RUN) -m training.evaluation.write_results

@@ -74,6 +74,8 @@ _PERCEPTION_ARGUMENTS = {
     'right_serial': Argument('', 'Serial number of the right sensor'),
     'camera_serial': Argument('', 'Serial number of the wrist camera; empty takes the only other camera'),
     'camera_topic': Argument('', 'Image or CompressedImage topic of a driver that has the wrist camera already'),
+    'shear': Argument(False, 'Publish shear and twist of the gels, and slip where they have markers'),
+    'depth': Argument(False, 'Publish depth and normals of the gels; clear GelSight Mini and DIGIT only'),
     'record': Argument('', 'Folder that gets a bag of the run; empty records none'),
 }
 GRAPHS: dict[str, dict[str, Argument]] = {
@@ -152,6 +154,8 @@ def _sensor(name: str, values: Mapping[str, Any]) -> Process:
     is_camera = name == CAMERA
     kind = CAMERA if is_camera else values['sensor_kind']
     parameters: dict[str, Any] = {'sensor_name': name, 'kind': kind, 'source': 'device'}
+    if not is_camera:
+        parameters |= {'shear': values['shear'], 'depth': values['depth']}
     if values['simulated']:
         parameters |= {'source': 'simulated', 'world_address': values['world_address'],
                        'simulation_seed': values['seed'], 'phase_fraction': SENSOR_PHASES[name]}

@@ -33,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def render_page(folder: Path) -> str:
     """Return the Markdown page for every known JSON file in `folder`."""
     parts = ['# Results', '',
-             'Generated from the JSON files beside this page by `make results`. Everything here is **simulated**: '
-             'simulated grams and rendered frames, never to be set beside measured ones.', '']
+             'Generated from the JSON files beside this page by `make results`. Grams, contacts and damage are '
+             '**simulated**, never to be set beside measured ones; rows that say `real` are public pictures of real '
+             'gels. No robot and no sensor was at hand.', '']
     for file_name, title, command, render in SECTIONS:
         parts += [f'## {title}', '']
         path = folder / file_name
@@ -119,6 +120,7 @@ SECTIONS = (
     ('probe.json', 'Linear probes of the default encoder', 'make bench-probe', _probe),
     ('optics.json', 'Rendered gel images against real ball presses', 'make bench-optics', _quantities),
     ('sensors.json', 'Reading cameras at full rate', 'make bench-sensors', _quantities),
+    ('shear.json', 'Shear, slip and depth', 'make bench-shear', _quantities),
     ('gel_health.json', 'Health of a gel', 'make bench-gel-health', _gel_health),
     ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
 )

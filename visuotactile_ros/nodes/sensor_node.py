@@ -61,6 +61,7 @@ class SensorNode(ManagedNode):
         self._settings: SensorParameters = self.parameters[SensorParameters]
         settings = self._settings
         self._source = self._topic_source(settings) if settings.source == 'topic' else source_for(settings)
+        self._gel_topics = GelTopics(self, settings)
         self._grabber = FrameGrabber(self._source, settings)
         self._published = RecentEvents()
         self._answers = None
@@ -70,7 +71,6 @@ class SensorNode(ManagedNode):
         self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
         if settings.has_gel:
             self._contact_publisher = self.create_publisher(Bool, 'contact', STREAM_PUBLISHER)
-            self._gel_topics = GelTopics(self, settings)
             # A service that awaits holds its group until it has answered.
             self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
                                                           callback_group=ReentrantCallbackGroup())
@@ -93,9 +93,9 @@ class SensorNode(ManagedNode):
         if self._answers is not None:
             self.destroy_subscription(self._answers)
         self.destroy_publisher(self._image_publisher)
+        self._gel_topics.destroy()
         if self._settings.has_gel:
             self.destroy_publisher(self._contact_publisher)
-            self._gel_topics.destroy()
             self.destroy_service(self._reference_service)
 
     def activate(self) -> None:

@@ -16,6 +16,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension, String
 from visuotactile_ros.errors import MessageError
 from visuotactile_ros.frame import Frame, Prediction
 from visuotactile_ros.ros_interface.image_codec import encode_floats, encode_image
+from visuotactile_ros.sensors.marker_tracking import DisplacementField
 from visuotactile_ros.sensors.shear import ShearEstimate
 
 try:
@@ -127,6 +128,17 @@ def shear_message(stamp_ns: int, frame_id: str, estimate: ShearEstimate) -> Vect
     message = _stamped(Vector3Stamped(), stamp_ns, frame_id)
     message.vector.x, message.vector.y = estimate.shear_px
     message.vector.z = estimate.twist_deg
+    return message
+
+
+def displacement_message(stamp_ns: int, frame_id: str, field: DisplacementField) -> Image:
+    """32FC4 image of one row, a marker a pixel: place without contact (x, y) and displacement (x, y), pixels.
+
+    The displacement of a marker that is not seen is NaN.
+    """
+    message = _stamped(Image(), stamp_ns, frame_id)
+    moved_px = np.where(field.is_seen[:, None], field.moved_px, np.nan)
+    encode_floats(message, np.concatenate([field.rest_px, moved_px], axis=1)[None])
     return message
 
 

@@ -10,7 +10,7 @@ from visuotactile_ros.errors import SensorError
 from visuotactile_ros.sensors.contact_outline import ContactOutline
 from visuotactile_ros.sensors.gel_kinds import gel_kind
 from visuotactile_ros.sensors.gel_motion import fit_motion
-from visuotactile_ros.sensors.marker_tracking import MarkerTracker
+from visuotactile_ros.sensors.marker_tracking import DisplacementField, MarkerTracker
 from visuotactile_ros.sensors.optical_flow import ImprintFlow
 from visuotactile_ros.sensors.slip import SlipMonitor
 
@@ -25,14 +25,14 @@ class ShearEstimate:
         shear_px: Displacement of the gel at the centre of the contact (x right, y down), pixels of the frame. With
             markers since nothing touched the gel, without since the contact settled.
         twist_deg: Rotation of the gel about that centre, degrees, positive clockwise in the image.
-        markers_seen: How many markers were found; 0 on a gel without.
+        markers: How far each marker has moved; None on a gel without.
         is_slipping: Whether part of the contact has stopped following the rest; None on a gel without markers, where
             an imprint looks the same whether the gel follows the object or not.
     """
 
     shear_px: tuple[float, float]
     twist_deg: float
-    markers_seen: int
+    markers: DisplacementField | None
     is_slipping: bool | None
 
 
@@ -74,7 +74,7 @@ class ShearEstimator:
                               'Take the reference anew')
         if self._tracker is None:
             self._imprint.update(image_hwc)
-            return ShearEstimate(tuple(self._imprint.shear_px.tolist()), self._imprint.twist_deg, 0, None)
+            return ShearEstimate(tuple(self._imprint.shear_px.tolist()), self._imprint.twist_deg, None, None)
         outlines_px = self._outline.outlines_px(image_hwc)
         if not outlines_px:
             self._tracker.restart()
@@ -87,4 +87,4 @@ class ShearEstimator:
         motion = fit_motion(field, outlines_px, (self._shape[1], self._shape[0]), self._mm_per_px)
         if outlines_px:
             self._slip.update(field, motion)
-        return ShearEstimate(tuple(motion.shear_px.tolist()), motion.twist_deg, markers_seen, self._slip.is_slipping)
+        return ShearEstimate(tuple(motion.shear_px.tolist()), motion.twist_deg, field, self._slip.is_slipping)
