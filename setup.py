@@ -17,6 +17,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
+        # `ros2 run` looks in lib/, where setup.cfg puts the commands below; a shell looks here: `visuotactile doctor`.
+        ('bin', ['resource/visuotactile']),
         (f'{SHARE}/launch', sorted(glob('launch/*.launch.py'))),
         (f'{SHARE}/config', sorted(path for kind in ('yaml', 'xml', 'rules') for path in glob(f'config/*.{kind}'))),
         *[(f'{SHARE}/{folder}', sorted(path for path in glob(f'{folder}/*') if Path(path).is_file()))
@@ -41,7 +43,5 @@ setup(
         'doctor = visuotactile_ros.doctor:main',
         'udev_rules = visuotactile_ros.udev_rules:main',
         'export_onnx = training.export_onnx:main',
-        # Its name makes sense without `ros2 run` too: `visuotactile doctor`.
-        'visuotactile = visuotactile_ros.command_line:main',
     ]},
 )

@@ -22,6 +22,8 @@ REPLAYED_SENSOR = 'replay'
 SENSOR_PHASES = {'left': 0.0, 'right': 0.5, CAMERA: 0.25}
 # The port of a true arm, 502, needs root.
 SIMULATED_ARM_PORT = 5502
+# The return to upright takes 6 s from the largest tilt; `launch` would kill it after 5.
+SHUTDOWN_TIMEOUT_S = 30
 FASTDDS_PROFILE = 'config/fastdds_shm.xml'
 
 
@@ -232,12 +234,16 @@ def launch_description(graph: str) -> Any:
                 {name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
                  for name, value in process.parameters.items()}]
 
+    def end_graph(_event, context):
+        # Another shutdown would send every process another SIGINT: one is an order to end well, two an interruption.
+        return None if context.is_shutdown else Shutdown(reason='a required process ended')
+
     def start(context):
         given = {name: read_argument(name, argument.default, LaunchConfiguration(name).perform(context))
                  for name, argument in GRAPHS[graph].items()}
         return [Node(package=PACKAGE, executable=process.executable, name=process.name, namespace=process.namespace,
                      parameters=launch_parameters(process), arguments=list(process.arguments), output='screen',
-                     on_exit=[Shutdown(reason=f'{process.full_name} ended')] if process.required else None)
+                     on_exit=end_graph if process.required else None, sigterm_timeout=str(SHUTDOWN_TIMEOUT_S))
                 for process in graph_processes(graph, **given)]
 
     return LaunchDescription([

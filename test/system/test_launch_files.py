@@ -86,6 +86,12 @@ def test_a_launch_file_starts_the_table(graph, recorder):
         assert (node.options['name'], node.options['namespace']) == (process.name, process.namespace)
         assert tuple(node.options['arguments']) == process.arguments
         assert (node.options['on_exit'] is not None) == process.required
+        if process.required:
+            # Shut down once only: a second shutdown would interrupt the return of the arm.
+            assert node.options['on_exit']('event', types.SimpleNamespace(is_shutdown=True)) is None
+            ended = node.options['on_exit']('event', types.SimpleNamespace(is_shutdown=False))
+            assert type(ended).__name__ == 'Shutdown'
+        assert float(node.options['sigterm_timeout']) > 10.0
         if not process.arguments:
             *files, parameters = node.options['parameters']
             assert files == list(map(str, process.parameter_files))

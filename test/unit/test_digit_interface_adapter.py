@@ -14,6 +14,7 @@ from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.sensors import digit_interface_adapter
 from visuotactile_ros.sensors.digit_interface_adapter import DigitInterfaceSource
+from visuotactile_ros.sensors.frame_grabber import is_device_lost
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.uvc_device import CaptureMode
 
@@ -222,8 +223,9 @@ def test_unplugged_device_gives_an_error_for_ever_and_is_found_again_at_another_
     opened.open()
     read_all(opened)
     for _ in range(3):
-        with pytest.raises(SensorError, match='left: the DIGIT gave no frame .*Unable to grab'):
+        with pytest.raises(SensorError, match='left: the DIGIT gave no frame .*Unable to grab') as failure:
             opened.grab()
+        assert is_device_lost(failure.value)
     opened.close()
     pictures, path = film(seed=7)
     udev[:] = [node(path)]

@@ -18,6 +18,7 @@ import pytest
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.sensors import gsrobotics_adapter
+from visuotactile_ros.sensors.frame_grabber import is_device_lost
 from visuotactile_ros.sensors.gsrobotics_adapter import GsroboticsSource, load_gsrobotics
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
@@ -225,10 +226,16 @@ def test_unplugged_device_gives_an_error_for_ever_and_is_found_again(folder, fil
     opened.open()
     for _ in REAL_FRAMES:
         opened.grab()
-    for _ in range(3):
-        with pytest.raises(SensorError, match='left: the GelSight Mini gave no frame. Check cable'):
+    with pytest.raises(SensorError, match='left: the GelSight Mini gave no frame. Check cable') as failure:
+        opened.grab()
+    assert not is_device_lost(failure.value)
+    Path(links.pop()).unlink()
+    for _ in range(2):
+        with pytest.raises(SensorError, match='left: the GelSight Mini gave no frame. Check cable') as failure:
             opened.grab()
+        assert is_device_lost(failure.value)
     opened.close()
+    by_id('2BNN4ZE7', film[0])
     links.insert(0, '/dev/v4l/by-id/usb-webcam-video-index0')  # the index of the same sensor is another now
     opened.open()
     assert opened.grab().sequence == len(REAL_FRAMES) + 3

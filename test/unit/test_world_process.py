@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from visuotactile_ros.simulation.world_link import WorldLinkClient, record_from_
 from visuotactile_ros.simulation.world_process import LONGEST_STEP_S, RealTimeWorld, main
 from visuotactile_ros.simulation.xarm_controller import XArmController
 
-ADDRESS, LINK_PORT = '127.0.78.1', 9761
+ADDRESS, LINK_PORT, CONTROL_PORT = '127.0.78.1', 9761, 5503
 
 
 @pytest.fixture
@@ -77,6 +78,21 @@ def test_a_bad_parameter_file_is_one_line(tmp_path, capsys, keep_signals, text, 
     assert main(['--address', ADDRESS, '--config', str(path)]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
+
+
+def test_an_arm_does_not_vanish_while_somebody_may_have_to_bring_it_back(keep_signals):
+    with subprocess.Popen([sys.executable, '-m', 'visuotactile_ros.simulation.world_process', '--address', ADDRESS,
+                           '--link-port', str(LINK_PORT), '--control-port', str(CONTROL_PORT)],
+                          stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert 'SIMULATED' in process.stdout.readline()
+            with socket.create_connection((ADDRESS, CONTROL_PORT), 5.0):
+                process.send_signal(signal.SIGINT)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1.0)
+            assert process.wait(10.0) == 0
+        finally:
+            process.kill()
 
 
 def test_it_runs_until_it_is_told_to_end(capsys, keep_signals):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 import rclpy
@@ -21,13 +23,15 @@ EXIT_CONFIGURATION = 2
 EXIT_NOT_STARTED = 3
 # A signal is seen between two waits.
 SPIN_TIMEOUT_S = 0.1
+# A terminal sends its Ctrl-C to every process of a graph, and whatever has started them may pass it on once more.
+INSISTS_AFTER_S = 1.0
 
 
 def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None = None) -> int:
     """Run one node until SIGINT, SIGTERM or SIGHUP (its terminal was closed), or until its work is finished.
 
-    The node ends by its shutdown transition, while ROS is still up: an arm can retract and say so. A second signal
-    during that time interrupts it.
+    The node ends by its shutdown transition, while ROS is still up: an arm can retract and say so. A further signal
+    interrupts that, but not before INSISTS_AFTER_S.
 
     Args:
         make_node: The node's class.
@@ -36,18 +40,20 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     Returns:
         EXIT_OK after a signal or at the end of its work, EXIT_CONFIGURATION after a bad parameter, EXIT_NOT_STARTED
         where `autostart` could not bring the node to active, EXIT_CRASHED after a defect of this package, 128 + its
-        number after a second signal.
+        number where a further signal has interrupted it.
     """
     # The handlers of rclpy would end ROS first and the node later, too late for an arm that must still retract.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = executor = None
-    signals_seen = []
+    signals_seen, first_signal_s = [], math.inf
 
     def on_signal(number, _frame):
+        nonlocal first_signal_s
+        first_signal_s = min(first_signal_s, time.monotonic())
         signals_seen.append(number)
         if node is not None:
             node.stop_requested.set()
-        if len(signals_seen) > 1:
+        if time.monotonic() - first_signal_s > INSISTS_AFTER_S:
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,27 +63,35 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     try:
         try:
             node = make_node()
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            return _run(node, executor, signals_seen)
         except ConfigurationError as error:
             print(error, file=sys.stderr, flush=True)
             return EXIT_CONFIGURATION
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        if node.parameters[ManagedNodeParameters].autostart:
-            for trigger in (node.trigger_configure, node.trigger_activate):
-                if signals_seen:
-                    return EXIT_OK
-                if trigger() != TransitionCallbackReturn.SUCCESS:
-                    return EXIT_OK if signals_seen else EXIT_NOT_STARTED
-        while not signals_seen and not node.finished.is_set():
-            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-        return EXIT_CRASHED if node.has_crashed else EXIT_OK
+        finally:
+            if node is not None:
+                if node.state_label != 'finalized':
+                    node.trigger_shutdown()
+                node.destroy_node()
+            if executor is not None:
+                executor.shutdown(timeout_sec=1.0)
+            rclpy.try_shutdown()
+            # What a launcher sends from now on would only interrupt the end of the interpreter.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
+        print('ended by a second signal', file=sys.stderr, flush=True)
         return 128 + signals_seen[-1]
-    finally:
-        if node is not None:
-            if node.state_label != 'finalized':
-                node.trigger_shutdown()
-            node.destroy_node()
-        if executor is not None:
-            executor.shutdown(timeout_sec=1.0)
-        rclpy.try_shutdown()
+
+
+def _run(node: ManagedNode, executor: SingleThreadedExecutor, signals_seen: list[int]) -> int:
+    if node.parameters[ManagedNodeParameters].autostart:
+        for trigger in (node.trigger_configure, node.trigger_activate):
+            if signals_seen:
+                return EXIT_OK
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                return EXIT_OK if signals_seen else EXIT_NOT_STARTED
+    while not signals_seen and not node.finished.is_set():
+        executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+    return EXIT_CRASHED if node.has_crashed else EXIT_OK

@@ -15,6 +15,7 @@ from typing import Any
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
+from visuotactile_ros.sensors.discovery import lost_device_error
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.uvc_device import CaptureMode
 
@@ -109,7 +110,8 @@ class DigitInterfaceSource:
         except SensorError:
             raise
         except Exception as error:
-            raise SensorError(f'{self.sensor.name}: the DIGIT {what} ({error!r})', REMEDY) from error
+            lost = None if self._digit is None else lost_device_error(self._digit.dev_name)
+            raise SensorError(f'{self.sensor.name}: the DIGIT {what} ({error!r})', REMEDY) from lost or error
 
     def grab(self) -> Frame | None:
         """Wait for the next frame of the device.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def choose_video_device(present: Sequence[VideoDevice], serial: str, kind: str =
     """Choose among cameras as `find_video_device` does."""
     wanted_kind = CAMERA_OF_SENSOR_KIND.get(kind, kind)
     of_kind = [device for device in present if wanted_kind in ('', device.kind)]
-    found = [device for device in of_kind if serial == '' or _plain(device.serial) == _plain(serial)]
+    found = [device for device in of_kind if serial == '' or same_serial(device.serial, serial)]
     if len(found) == 1:
         return found[0]
     wanted = f'{wanted_kind or "camera"} with serial {serial}' if serial else wanted_kind or 'camera'
@@ -145,10 +146,24 @@ def _video_device(node: pyudev.Device) -> VideoDevice | None:
     return VideoDevice(node.device_node, serial, kind, usb_id, product, usb.sys_name, is_capture)
 
 
+def same_serial(serial: str, other: str) -> bool:
+    """Tell whether two serial numbers are the same, however they are written: makers print dashes, USB has none."""
+    return serial.replace('-', '').upper() == other.replace('-', '').upper()
+
+
+def lost_device_error(path: str) -> OSError | None:
+    """Ask the system for a device node: many drivers give no frame, whether the device is silent or gone.
+
+    Returns:
+        The error with which it cannot be opened; None where it can.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        return error
+    return None
+
+
 def _attribute(device: pyudev.Device, name: str) -> str:
     value = device.attributes.get(name)
     return '' if value is None else value.decode('utf-8', 'replace').strip()
-
-
-def _plain(serial: str) -> str:
-    return serial.replace('-', '').upper()

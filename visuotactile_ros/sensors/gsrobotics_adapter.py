@@ -17,6 +17,7 @@ from typing import Any
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
+from visuotactile_ros.sensors.discovery import lost_device_error, same_serial
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 
 # OpenCV, which gsrobotics reads with, waits ten seconds for a camera that has stalled, unless told otherwise before.
@@ -87,7 +88,7 @@ class GsroboticsSource:
         serials = {index: path.removesuffix(PICTURE_NODE).rpartition('_')[2] for index, path in devices.items()
                    if path.endswith(PICTURE_NODE)}
         minis = [index for index in serials if PRODUCT in devices[index]]
-        fitting = [index for index in serials if _plain(serials[index]) == _plain(wanted)] if wanted else minis
+        fitting = [index for index in serials if same_serial(serials[index], wanted)] if wanted else minis
         if len(fitting) != 1:
             raise SensorError(f'{name}: serial {wanted!r} fits {len(fitting)} GelSight Minis; found: '
                               f'{", ".join(sorted(serials[index] for index in minis)) or "none"}',
@@ -114,7 +115,7 @@ class GsroboticsSource:
                               'Check border_fraction and the folder of gsrobotics') from error
         if image_rgb is None:  # its only sign of an unplugged device, for ever
             raise SensorError(f'{self.sensor.name}: the GelSight Mini gave no frame',
-                              'Check cable and USB bandwidth')
+                              'Check cable and USB bandwidth') from lost_device_error(gelsight.camera.device)
         return image_rgb
 
     def grab(self) -> Frame | None:
@@ -164,10 +165,6 @@ def load_gsrobotics(folder: Path) -> ModuleType:
     finally:
         _forget_utilities()
         sys.modules.update(others)
-
-
-def _plain(serial: str) -> str:
-    return serial.replace('-', '').upper()
 
 
 def _forget_utilities() -> dict[str, ModuleType]:

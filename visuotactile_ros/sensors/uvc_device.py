@@ -13,7 +13,12 @@ import cv2
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
-from visuotactile_ros.sensors.discovery import find_video_device, list_video_devices
+from visuotactile_ros.sensors.discovery import (
+    find_video_device,
+    list_video_devices,
+    lost_device_error,
+    same_serial,
+)
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.jpeg_decoding import JpegDecoder
 
@@ -116,7 +121,7 @@ class UvcDevice:
     def _refuse_another(self, path: str, serial: str) -> None:
         node = os.path.realpath(path)
         actual = next((device.serial for device in list_video_devices() if device.path == node), '')
-        if _plain(actual) != _plain(serial):
+        if not same_serial(actual, serial):
             raise SensorError(f'{self._origin} has the serial number {actual or "(none)"}, not {serial}',
                               'Plug in the sensor that is meant, or correct serial and device_path')
 
@@ -159,9 +164,8 @@ class UvcDevice:
 
     def _refuse_lost(self) -> None:
         """Tell a device that is gone, which has to be found again, from one that is only silent."""
-        try:
-            os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
-        except OSError as error:
+        error = lost_device_error(self._path)
+        if error is not None:
             raise SensorError(f'{self._origin} is gone: {error.strerror}', 'Check the cable, or plug it in') from error
 
     def close(self) -> None:
@@ -199,7 +203,3 @@ def _readable(name: str, value: float) -> str:
 
 def _fourcc_text(value: float) -> str:
     return int(value).to_bytes(4, 'little', signed=value < 0).decode('latin-1')
-
-
-def _plain(serial: str) -> str:
-    return serial.replace('-', '').upper()

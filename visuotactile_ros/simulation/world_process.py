@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from visuotactile_ros.errors import VisuotactileError
@@ -25,6 +25,7 @@ from visuotactile_ros.simulation.world_link import WorldLinkServer, record_to_js
 from visuotactile_ros.simulation.xarm_controller import DEFAULT_CONTROL_PORT, XArmController
 
 UPDATE_PERIOD_S = 0.01
+LINGER_S = 20.0
 # After a stall of the machine the world goes on from where it stood instead of leaping.
 LONGEST_STEP_S = 0.1
 # The gripper stops short of the position asked for when it holds something.
@@ -103,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 print(f'SIMULATED world: arm on {options.address}:{options.control_port}, seed {options.seed}',
                       flush=True)
-                run_in_real_time(world, stopped)
+                run_in_real_time(world, stopped.is_set)
+                # A Ctrl-C ends every process of a graph at once, but an arm does not vanish: it may have to return.
+                leaving_s = time.monotonic() + LINGER_S
+                run_in_real_time(world, lambda: controller.control_clients == 0 or time.monotonic() > leaving_s)
             finally:
                 link.close()
     except VisuotactileError as error:
@@ -112,11 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_in_real_time(world: RealTimeWorld, stopped: threading.Event) -> None:
-    """Advance the world every UPDATE_PERIOD_S until `stopped`."""
+def run_in_real_time(world: RealTimeWorld, is_over: Callable[[], bool]) -> None:
+    """Advance the world every UPDATE_PERIOD_S until `is_over`."""
     last_s = time.monotonic()
     due_s = last_s + UPDATE_PERIOD_S
-    while not stopped.wait(max(0.0, due_s - time.monotonic())):
+    while not is_over():
+        time.sleep(max(0.0, due_s - time.monotonic()))
         now_s = time.monotonic()
         world.advance(now_s - last_s)
         last_s = now_s

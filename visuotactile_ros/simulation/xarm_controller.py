@@ -62,6 +62,7 @@ class XArmController:
     Attributes:
         gripper: The gripper behind the tool port.
         registers: What it holds and answers.
+        control_clients: How many clients are connected to the control port.
     """
 
     def __init__(self, host: str = '127.0.0.1', control_port: int = DEFAULT_CONTROL_PORT,
@@ -77,6 +78,7 @@ class XArmController:
         self._hung_until_s = 0.0
         self._modbus_delay_s = 0.0
         self._reports_on = True
+        self.control_clients = 0
         self._thread: threading.Thread | None = None
         self._selector: selectors.BaseSelector | None = None
         self._wake: socket.socket | None = None
@@ -274,10 +276,12 @@ class XArmController:
         role = 'report' if port in REPORT_PERIOD_S else 'control' if port == self.control_port else 'tool'
         connection = _Connection(stream, role, port, due_s=self._clock())
         self._selector.register(stream, selectors.EVENT_READ, connection)
+        self.control_clients += role == 'control'
 
     def _drop(self, connection: _Connection) -> None:
         self._selector.unregister(connection.stream)
         connection.stream.close()
+        self.control_clients -= connection.role == 'control'
 
     def _receive(self, connection: _Connection) -> None:
         try:
