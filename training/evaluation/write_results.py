@@ -87,6 +87,23 @@ def _probe(result: dict) -> list[str]:
     return table(('encoder', 'split', 'task', 'balanced accuracy', '95 % interval', 'chance'), rows)
 
 
+def _sensors(result: dict) -> list[str]:
+    decoding = result['gelsight_mini_decode']
+    rows = [[label, decoding[f'{name}_hz'], decoding[f'{name}_cpu_ms'],
+             decoding[f'{name}_difference_from_noiseless_frame']]
+            for label, name in (('ours', 'ours'), ('decode, then resize', 'decode_then_resize'))]
+    cameras = [[count, label, values['frames_hz'], values['cpu_percent'],
+                *(values['stamp_to_published_ms'][name] for name in ('p50', 'p95', 'p99'))]
+               for count, ways in result['sensors'].items()
+               for label, values in (('ours', ways['ours']), ('cv2.VideoCapture and resize', ways['plain_loop']))]
+    header = ('GelSight Mini MJPG on one core', 'frames / Hz', 'CPU / ms', 'difference from the noiseless frame')
+    return [*table(header, rows),
+            '', f'Mean absolute difference: {_cell(decoding["mean_abs_pixel_difference"])} grey levels; '
+            f'{result["stand_in"]}.', '',
+            *table(('cameras at once, two cores', 'way', 'frames / Hz', 'CPU / % of one core',
+                    'stamp to published p50 / ms', 'p95', 'p99'), cameras)]
+
+
 def _gel_health(result: dict) -> list[str]:
     rows = [[frames, kind, row['damage'], row['severity'], row['sessions'], row['median_score'], row['worn_share']]
             for frames, key in (('real, simulated damage', 'real_frames_with_simulated_damage'),
@@ -119,7 +136,7 @@ SECTIONS = (
     ('realtime.json', 'The full graph in real time on two cores', 'make bench-realtime', _realtime),
     ('probe.json', 'Linear probes of the default encoder', 'make bench-probe', _probe),
     ('optics.json', 'Rendered gel images against real ball presses', 'make bench-optics', _quantities),
-    ('sensors.json', 'Reading cameras at full rate', 'make bench-sensors', _quantities),
+    ('sensors.json', 'Reading cameras at full rate', 'make bench-sensors', _sensors),
     ('shear.json', 'Shear, slip and depth', 'make bench-shear', _quantities),
     ('gel_health.json', 'Health of a gel', 'make bench-gel-health', _gel_health),
     ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
