@@ -1,0 +1,124 @@
+"""Reading the lists of published data sets, and where their files lie."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from training.datasets.record import Image, VideoFrame
+from visuotactile_ros.errors import ConfigurationError
+
+_DOWNLOAD_AGAIN = 'Download it again'
+# Where people put the captions that were published apart from their data sets.
+TEXT_FOLDERS = ('text', 'text_tacquad', '.')
+
+
+def natural_order(name: str) -> list:
+    """Key of an order in which frame_2 comes before frame_10; upper and lower case are told apart."""
+    return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split('([0-9]+)', name) if part]
+
+
+@lru_cache(maxsize=4096)
+def names_in(folder: Path) -> tuple[str, ...]:
+    """List a folder in natural order, without hidden files; nothing where there is no such folder."""
+    try:
+        return tuple(sorted((name for name in os.listdir(folder) if not name.startswith('.')), key=natural_order))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+@lru_cache(maxsize=4096)
+def _name_set(folder: Path) -> frozenset[str]:
+    return frozenset(names_in(folder))
+
+
+def is_there(path: Path) -> bool:
+    """Say whether a file or folder exists, asking the disk once a folder."""
+    return path.name in _name_set(path.parent)
+
+
+def forget_listings() -> None:
+    """Ask the disk again from now on."""
+    names_in.cache_clear()
+    _name_set.cache_clear()
+
+
+def folders_in(folder: Path) -> list[str]:
+    """List the folders of a folder in natural order."""
+    return [name for name in names_in(folder) if (folder / name).is_dir()]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file that hold anything; the last may lack its end."""
+    try:
+        return [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f'{path} cannot be read: {error}', _DOWNLOAD_AGAIN) from error
+
+
+def read_rows(path: Path, columns: int) -> list[list[str]]:
+    """Read a CSV file whose rows have at least `columns` cells.
+
+    Raises:
+        ConfigurationError: It cannot be read, or a row is shorter.
+    """
+    rows = list(csv.reader(read_lines(path)))
+    for number, row in enumerate(rows, start=1):
+        if len(row) < columns:
+            raise ConfigurationError(f'row {number} of {path} has {len(row)} of {columns} columns', _DOWNLOAD_AGAIN)
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ConfigurationError: It cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f'{path} cannot be read: {error}', _DOWNLOAD_AGAIN) from error
+
+
+def frame(folder: Path, name: str, video: Path, index: int) -> Image:
+    """Give an extracted frame, or the frame of the video where nobody extracted any."""
+    return VideoFrame(video, index) if not names_in(folder) and is_there(video) else folder / name
+
+
+def caption_tokens(root: Path, name: str) -> Path | None:
+    """Give the file with the tokens of a caption, e.g. `tag_12.pt`, where the captions were downloaded too."""
+    return next((root / folder / name for folder in TEXT_FOLDERS if is_there(root / folder / name)), None)
+
+
+def sorted_by(key: Callable[[Any], str], items: Iterable[Any]) -> Iterator[Any]:
+    """Sort in natural order of a key."""
+    return iter(sorted(items, key=lambda item: natural_order(key(item))))
+
+
+def split_by_object(name: str, objects: Iterable[str], shares: Mapping[str, float]) -> dict[str, str]:
+    """Divide objects among splits: the same on every machine, and no object in two of them.
+
+    Args:
+        name: Name of the data set, so that one object falls differently in different sets.
+        objects: The objects; how often and in which order each comes has no influence.
+        shares: Share of every split, in the order in which they are filled; they sum to 1.
+
+    Returns:
+        The split of every object: their order by SHA-256 is cut at the shares.
+    """
+    ranked = sorted(set(objects), key=lambda item: hashlib.sha256(f'{name}/{item}'.encode()).digest())
+    splits, filled, begin = {}, 0.0, 0
+    for split, share in shares.items():
+        filled += share
+        end = round(filled * len(ranked))
+        splits |= dict.fromkeys(ranked[begin:end], split)
+        begin = end
+    return splits
