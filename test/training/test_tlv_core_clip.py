@@ -276,7 +276,8 @@ def test_shipped_recipe_is_that_of_the_paper():
     assert (recipe.adapter_rank, recipe.temperature, recipe.patch_dropout, len(recipe.sensor_kinds)) == (32, .05, .5, 5)
 
 
-@pytest.mark.parametrize('changes', [{'sensor_kinds': ()}, {'sensor_kinds': ('digit', 'digit')}, {'data': (3,)}])
+@pytest.mark.parametrize('changes', [{'sensor_kinds': ()}, {'sensor_kinds': ('digit', 'digit')}, {'data': (3,)},
+                                     {'data': (['a'],)}])
 def test_recipe_without_data_or_with_a_sensor_twice_is_refused(changes):
     with pytest.raises(ConfigurationError, match='Name at least one, each once'):
         dataclasses.replace(RECIPE, **changes)
