@@ -30,7 +30,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
              lambda path: save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path))
     if optimizer is not None:
         tensors = {f'{name}.{key}': value for name, parameter in model.named_parameters()
-                   for key, value in optimizer.state[parameter].items()}
+                   for key, value in optimizer.state.get(parameter, {}).items()}
         _replace(folder / 'optimizer.safetensors', lambda path: save_file(tensors, path))
     _replace(folder / 'state.json', lambda path: Path(path).write_text(json.dumps(state, indent=1) + '\n'))
 
@@ -63,8 +63,9 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         if optimizer is not None:
             tensors = load_file(folder / 'optimizer.safetensors')
             for name, parameter in model.named_parameters():
-                optimizer.state[parameter] = {key: tensors[f'{name}.{key}']
-                                              for key in ('step', 'exp_avg', 'exp_avg_sq')}
+                if f'{name}.step' in tensors:  # what never had a gradient has no state
+                    optimizer.state[parameter] = {key: tensors[f'{name}.{key}'].to(parameter.device)
+                                                  for key in ('step', 'exp_avg', 'exp_avg_sq')}
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise ModelError(f'the checkpoint {folder} does not fit its recipe: {str(error).splitlines()[0]}',
                          'Train it again or give another folder') from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +22,20 @@ class TrainerRecipe:
 
     seed: int = setting(0, 'Seed of weights, order of the samples and augmentation', minimum=0)
     steps: int = setting(1000, 'Optimiser steps of the whole run', minimum=1)
-    batch_size: int = setting(128, 'Samples a step', minimum=1)
+    batch_size: int = setting(128, 'Samples a step, of all processes together', minimum=1)
     learning_rate: float = setting(1e-3, 'Peak learning rate', minimum=0.0)
     warmup_steps: int = setting(100, 'Steps of linear warm-up; a cosine to zero follows', minimum=0)
     weight_decay: float = setting(0.05, 'AdamW weight decay of matrices; vectors have none', minimum=0.0)
     gradient_clip: float = setting(1.0, 'Largest norm of the gradient', minimum=0.0)
     threads: int = setting(1, 'Torch threads', minimum=1)
+    device: str = setting('auto', 'What to compute on; auto takes a GPU if there is one',
+                          choices=('auto', 'cpu', 'cuda'))
+    precision: str = setting('fp32', 'Arithmetic of the towers; losses and weights stay in fp32',
+                             choices=('fp32', 'bf16'))
+    gradient_cache_chunk: int = setting(0, 'Samples a process sends through the towers at once; the gradient stays '
+                                           'that of the whole batch, each sample is encoded twice. 0: all, once',
+                                        minimum=0)
+    compile: bool = setting(False, 'Compile the blocks of the towers; pays off on a GPU')
     log_every_steps: int = setting(20, 'Steps between two log lines', minimum=1)
     validate_every_steps: int = setting(200, 'Steps between two validations', minimum=1)
     checkpoint_every_steps: int = setting(200, 'Steps between two checkpoints', minimum=1)
@@ -75,13 +84,30 @@ class TlvCoreRecipe(TrainerRecipe):
     photometric_strength: float = setting(0.15, 'Largest relative change of brightness, contrast and channel gain',
                                           minimum=0.0, maximum=0.9)
 
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.patch_size_px % 4 == 0, f'patch_size_px is {self.patch_size_px}', 'Give a multiple of 4')
+        _require(self.image_size_px % self.patch_size_px == 0,
+                 f'image_size_px {self.image_size_px} is no multiple of patch_size_px {self.patch_size_px}',
+                 'Change one of them')
+        _require(self.width % 4 == 0 and self.width % self.heads == 0,
+                 f'width {self.width} cannot be divided by 4 and by heads {self.heads}', 'Change one of them')
+        _require(self.text_depth <= self.image_depth,
+                 f'text_depth {self.text_depth} is more than image_depth {self.image_depth}', 'Lower text_depth')
+        kinds = self.sensor_kinds
+        _require(len(kinds) > 0 and all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds),
+                 f'sensor_kinds is {list(kinds)!r}', 'Name at least one kind, each once')
+        _require(round((self.image_size_px // self.patch_size_px) ** 2 * (1 - self.patch_dropout)) > 0,
+                 f'patch_dropout {self.patch_dropout} leaves no patch', 'Lower it')
 
-def load_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+
+def load_recipe(path: Path, kind: type[AnyRecipe] | Mapping[str, type[AnyRecipe]]) -> AnyRecipe:
     """Read a recipe.
 
     Args:
         path: A flat YAML file.
-        kind: The recipe dataclass.
+        kind: The recipe dataclass, or one for every name that the setting `objective` may have; a recipe without that
+            setting is of the first.
 
     Raises:
         ConfigurationError: The file cannot be read, is not flat, or has an unknown or bad setting.
@@ -91,8 +117,13 @@ def load_recipe(path: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f'{path} cannot be read: {str(error).splitlines()[0]}',
                                  'Check the path and the YAML') from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigurationError(f'{path} is not a recipe', 'Write one `setting: value` a line')
+    if isinstance(kind, Mapping):
+        name = content.get('objective', next(iter(kind)))
+        _require(isinstance(name, str) and name in kind, f'{path} has the unknown objective {name!r}',
+                 f'Choose one of {", ".join(kind)}')
+        kind = kind[name]
     return build_parameters(kind, content, str(path))
 
 
@@ -100,3 +131,8 @@ def recipe_as_dict(recipe: Any) -> dict[str, Any]:
     """Turn a recipe into plain values that JSON can hold; `build_parameters` is the way back."""
     return {name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(recipe).items()}
+
+
+def _require(condition: bool, problem: str, remedy: str) -> None:
+    if not condition:
+        raise ConfigurationError(problem, remedy)

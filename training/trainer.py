@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
+from torch import nn
 
+from training.batch_loader import BatchLoader, StepBatch
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.device import compile_blocks
+from training.distributed import Processes, processes_of_run
+from training.gradient_cache import fill_gradients, total_loss
+from training.interface import Batch, LossTerm, Objective, Samples
 from training.recipe import TrainerRecipe, recipe_as_dict
+from training.run_checks import check_run, check_samples
+from training.run_log import RunLog
 from visuotactile_ros.errors import ConfigurationError
 
-Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class LossTerm:
-    """One part of the loss.
-
-    Attributes:
-        value: Scalar tensor, not weighted.
-        weight: What it is multiplied by.
-    """
-
-    value: Tensor
-    weight: float
-
-
-class Objective(Protocol):
-    """What is trained: one file a paper."""
-
-    model: nn.Module
-
-    def loss_terms(self, batch: Batch) -> dict[str, LossTerm]:
-        """Return the loss terms of a batch."""
-
-    def validate(self) -> dict[str, float]:
-        """Return the metrics on the validation data."""
-
-
-class Samples(Protocol):
-    """Training data with random access."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return the samples int64 [N] as one batch."""
+__all__ = ['Batch', 'LossTerm', 'Objective', 'Samples', 'Trainer', 'learning_rate_at', 'make_optimizer']
 
 
 class Trainer:
@@ -67,90 +33,103 @@ class Trainer:
     Args:
         objective: What is trained.
         samples: What it is trained on.
-        recipe: How long, how fast.
+        recipe: How long, how fast, on what.
         folder: Where log and checkpoint go.
         resume: Continue from the checkpoint in `folder`.
+        processes: The processes of the run, connected; None means that this is the only one.
 
     Raises:
-        ConfigurationError: There are fewer samples than one batch, or `resume` with a recipe of another run.
+        ConfigurationError, ModelError: As `check_run` and `check_samples`; or the checkpoint is damaged.
     """
 
     def __init__(self, objective: Objective, samples: Samples, recipe: TrainerRecipe, folder: Path,
-                 resume: bool = False):
-        if len(samples) < recipe.batch_size:
-            raise ConfigurationError(f'{len(samples)} samples are fewer than one batch of {recipe.batch_size}',
-                                     'Lower batch_size or render more')
-        self.objective, self.samples, self.recipe, self.folder = objective, samples, recipe, folder
+                 resume: bool = False, processes: Processes | None = None):
+        processes = processes or processes_of_run(recipe.device)
+        check_run(recipe, folder, resume, processes)
+        check_samples(len(samples), recipe)
+        self.objective, self.recipe, self.folder, self.processes = objective, recipe, folder, processes
+        self.loader = BatchLoader(samples, recipe, processes)
         torch.set_num_threads(recipe.threads)
-        decayed = [tensor for tensor in objective.model.parameters() if tensor.ndim > 1]
-        others = [tensor for tensor in objective.model.parameters() if tensor.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{'params': decayed, 'weight_decay': recipe.weight_decay}, {'params': others, 'weight_decay': 0.0}],
-            lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+        model = objective.model.to(processes.device)
+        processes.copy_from_first(model.state_dict().values())
+        if recipe.compile:
+            compile_blocks(model)
+        self.optimizer = make_optimizer(model, recipe)
         self.step = 0
         self.seconds_before = 0.0
+        self.metrics: dict[str, float] = {}
         if resume:
-            state = load_checkpoint(folder, objective.model, self.optimizer)
-            if state['recipe'] != recipe_as_dict(recipe):
-                changed = sorted(key for key, value in recipe_as_dict(recipe).items()
-                                 if state['recipe'].get(key) != value)
-                raise ConfigurationError(f'{folder} was trained with another recipe ({", ".join(changed)})',
-                                         'Resume with the same recipe or choose another output folder')
-            self.step, self.seconds_before = state['step'], state['seconds']
+            state = load_checkpoint(folder, model, self.optimizer)
+            self.step, self.seconds_before, self.metrics = state['step'], state['seconds'], state['metrics']
 
     def run(self, until_step: int | None = None) -> dict[str, float]:
-        """Train to the end, or to `until_step`, and return the last validation metrics."""
-        last = self.recipe.steps if until_step is None else min(until_step, self.recipe.steps)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metrics: dict[str, float] = {}
-        start, first_step = time.monotonic(), self.step
-        with open(self.folder / 'log.jsonl', 'a') as log, SummaryWriter(self.folder / 'tensorboard') as board:
-            while self.step < last:
-                values = self._take_step()
-                seconds = time.monotonic() - start
-                if self.step % self.recipe.log_every_steps == 0 or self.step == last:
-                    rate = (self.step - first_step) / seconds
-                    values |= {'images_per_second': rate * self.recipe.batch_size,
-                               'eta_minutes': (self.recipe.steps - self.step) / rate / 60}
-                    self._record(log, board, values)
-                if self.step % self.recipe.validate_every_steps == 0 or self.step == last:
-                    self.objective.model.eval()
-                    with torch.no_grad():
-                        metrics = self.objective.validate()
-                    self.objective.model.train()
-                    self._record(log, board, {f'validation/{name}': value for name, value in metrics.items()})
-                if self.step % self.recipe.checkpoint_every_steps == 0 or self.step == last:
-                    save_checkpoint(self.folder, self.objective.model, self.optimizer, {
-                        'step': self.step, 'recipe': recipe_as_dict(self.recipe), 'metrics': metrics,
-                        'seconds': self.seconds_before + time.monotonic() - start})
-        return metrics
+        """Train to the end, or to `until_step`.
 
-    def _take_step(self) -> dict[str, float]:
+        Returns:
+            The last validation metrics; new ones in the first process only.
+        """
         recipe = self.recipe
-        torch.manual_seed((recipe.seed << 32) + self.step)
+        last = recipe.steps if until_step is None else min(until_step, recipe.steps)
+        start = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(RunLog(self.folder, recipe, self.step)) if self.processes.is_first else None
+            batches = stack.enter_context(contextlib.closing(self.loader.batches(self.step, last)))
+            for step, batch in enumerate(batches, self.step + 1):
+                logs, validates, saves = (step % every == 0 or step == last for every in (
+                    recipe.log_every_steps, recipe.validate_every_steps, recipe.checkpoint_every_steps))
+                values = self._take_step(batch, fetch=logs or validates or saves)
+                if log is None:
+                    continue
+                log.advance()
+                if logs:
+                    log.record(step, values | log.rate(step))
+                if validates:
+                    self.metrics = self._validate()
+                    log.record(step, {f'validation/{name}': value for name, value in self.metrics.items()})
+                if saves:
+                    save_checkpoint(self.folder, self.objective.model, self.optimizer, {
+                        'step': step, 'recipe': recipe_as_dict(recipe), 'metrics': self.metrics,
+                        'processes': self.processes.size, 'seconds': self.seconds_before + time.monotonic() - start})
+        self.processes.wait()  # until the first process has written the last checkpoint
+        return self.metrics
+
+    def _take_step(self, batch: StepBatch, fetch: bool) -> dict[str, float]:
+        """Take one step and return what to log of it, or nothing where that would stop a GPU for no need."""
+        recipe, parameters = self.recipe, list(self.objective.model.parameters())
         rate = learning_rate_at(self.step, recipe)
         for group in self.optimizer.param_groups:
             group['lr'] = rate
-        terms = self.objective.loss_terms(self.samples.batch(sample_indices(self.step, len(self.samples), recipe)))
-        total = sum(term.weight * term.value for term in terms.values())
-        if not torch.isfinite(total):
-            raise ConfigurationError(f'the loss is {total.item()} at step {self.step}', 'Lower learning_rate')
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.objective.model.parameters(), recipe.gradient_clip)
+        terms = fill_gradients(self.objective, batch, (recipe.seed << 32) + self.step, recipe.precision == 'bf16',
+                               self.processes)
+        norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+        values: dict[str, float] = {}
+        if fetch or self.processes.device.type == 'cpu':
+            tensors = {'loss': total_loss(terms), **{f'loss/{name}': term.value for name, term in terms.items()},
+                       'gradient_norm': norm}
+            values = dict(zip(tensors, torch.stack([tensor.detach().double() for tensor in tensors.values()]).tolist()))
+            if not math.isfinite(values['loss']):
+                raise ConfigurationError(f'the loss is {values["loss"]} at step {self.step}', 'Lower learning_rate')
         self.optimizer.step()
         self.step += 1
-        return {'loss': total.item(), **{f'loss/{name}': term.value.item() for name, term in terms.items()},
-                'gradient_norm': norm.item(), 'learning_rate': rate}
+        return values | {'learning_rate': rate}
 
-    def _record(self, log, board: SummaryWriter, values: dict[str, Any]) -> None:
-        log.write(json.dumps({'step': self.step, **values}) + '\n')
-        log.flush()
-        for name, value in values.items():
-            board.add_scalar(name, value, self.step)
-        text = '  '.join(f'{name.removeprefix("loss/").removeprefix("validation/")} {value:.4g}'
-                         for name, value in values.items())
-        print(f'[{self.step}/{self.recipe.steps}]  {text}', file=sys.stderr, flush=True)
+    def _validate(self) -> dict[str, float]:
+        self.objective.model.eval()
+        with torch.no_grad():
+            metrics = self.objective.validate()
+        self.objective.model.train()
+        return metrics
+
+
+def make_optimizer(model: nn.Module, recipe: TrainerRecipe) -> torch.optim.AdamW:
+    """Make the AdamW of a run over what is trained; matrices decay, vectors and scalars (biases, norms) do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [{'params': [parameter for parameter in trained if parameter.ndim > 1],
+               'weight_decay': recipe.weight_decay},
+              {'params': [parameter for parameter in trained if parameter.ndim <= 1], 'weight_decay': 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6,
+                             fused=all(parameter.is_cuda for parameter in trained) or None)
 
 
 def learning_rate_at(step: int, recipe: TrainerRecipe) -> float:
@@ -159,11 +138,3 @@ def learning_rate_at(step: int, recipe: TrainerRecipe) -> float:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
     return recipe.learning_rate * (1 + math.cos(math.pi * share)) / 2
-
-
-def sample_indices(step: int, samples: int, recipe: TrainerRecipe) -> np.ndarray:
-    """Return the samples int64 [batch_size] of a step: every epoch its own permutation, the remainder left out."""
-    steps_per_epoch = samples // recipe.batch_size
-    epoch, position = divmod(step, steps_per_epoch)
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(samples)
-    return order[position * recipe.batch_size:(position + 1) * recipe.batch_size]

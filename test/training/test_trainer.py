@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from training.batch_loader import sample_indices
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe
-from training.trainer import Trainer, learning_rate_at, sample_indices
+from training.trainer import Trainer, learning_rate_at
 from visuotactile_ros.errors import ConfigurationError, ModelError
 
 CLASSES = {'material': 3, 'grasp_success': 2}
@@ -42,12 +43,12 @@ class RandomTriplets:
         return batch | {name: batch[name][batch['in_grip']] for name in ('grip', 'motion')}
 
 
-def trainer(folder, recipe=RECIPE, resume=False, samples=None) -> Trainer:
+def trainer(folder, recipe=RECIPE, resume=False, samples=None, processes=None) -> Trainer:
     samples = samples or RandomTriplets()
     torch.manual_seed(recipe.seed)
     shape = TlvCoreShape(recipe.image_size_px, recipe.patch_size_px, recipe.width, recipe.heads, recipe.image_depth,
                          recipe.text_depth, recipe.adapter_rank, recipe.embedding_size, 300, 5, 2, CLASSES)
-    return Trainer(TlvCoreObjective(TlvCore(shape), recipe, samples), samples, recipe, folder, resume)
+    return Trainer(TlvCoreObjective(TlvCore(shape), recipe, samples), samples, recipe, folder, resume, processes)
 
 
 def test_resumed_run_ends_with_the_same_bits(tmp_path):

@@ -1,0 +1,106 @@
+"""Two processes train what one process trains.
+
+The comparison is in double precision: AdamW divides by the root of a squared gradient, so that where a gradient is
+nearly nothing, the rounding of single precision decides the direction of a whole step.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_gradient_cache import Pairs, PairsObjective, RandomPairs
+from test_trainer import RECIPE as TLV_CORE_RECIPE
+from test_trainer import trainer as tlv_core_trainer
+
+from training.distributed import processes_of_run
+from training.recipe import TrainerRecipe
+from training.trainer import Trainer
+
+RECIPE = TrainerRecipe(steps=6, batch_size=12, learning_rate=1e-2, warmup_steps=2, weight_decay=0.2, device='cpu',
+                       checkpoint_every_steps=3, log_every_steps=1)
+CACHED = dataclasses.replace(RECIPE, gradient_cache_chunk=4)
+# No patch dropout: what a tower draws by itself is drawn per process.
+TLV_CORE = dataclasses.replace(TLV_CORE_RECIPE, steps=1, batch_size=12, grips_per_step=4, patch_dropout=0.0,
+                               device='cpu')
+
+
+def train(folder, recipe=RECIPE, processes=None, resume=False, until_step=None):
+    torch.manual_seed(recipe.seed)
+    Trainer(PairsObjective(Pairs()), RandomPairs(), recipe, folder, resume, processes).run(until_step)
+
+
+def work(folder: Path) -> None:
+    """Do in every process what the tests look at."""
+    with processes_of_run('cpu').connected() as processes:
+        own = folder / f'process{processes.rank}'
+        train(own / 'whole', processes=processes)
+        train(own / 'cached', CACHED, processes)
+        train(folder / 'parts', processes=processes, until_step=3)
+        train(folder / 'parts', processes=processes, resume=True)
+        tlv_core = tlv_core_trainer(own / 'tlv_core', TLV_CORE, processes=processes)
+        tlv_core.run()
+        used_by_one, used_by_none = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+        if processes.rank == 1:
+            used_by_one.grad = torch.tensor([2.0, 4.0])
+        processes.average_gradients([used_by_one, used_by_none])
+        assert used_by_none.grad is None
+        save_file({'gradient': used_by_one.grad,
+                   **{name: parameter.grad for name, parameter in tlv_core.objective.model.named_parameters()}},
+                  folder / f'gradients{processes.rank}.safetensors')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('processes')
+    subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', __file__,
+                    str(folder)], check=True, timeout=100, cwd=Path(__file__).parents[2],
+                   env=os.environ | {'PYTHONPATH': str(Path(__file__).parents[2])})
+    return folder
+
+
+def weights(folder):
+    return load_file(folder / 'model.safetensors')
+
+
+def largest_difference(first, second):
+    assert first.keys() == second.keys()
+    return max((first[name] - second[name]).abs().max().item() for name in first)
+
+
+@pytest.mark.parametrize(('name', 'recipe'), [('whole', RECIPE), ('cached', CACHED)])
+def test_two_processes_train_the_weights_of_one(folder, tmp_path, name, recipe):
+    train(tmp_path, recipe)
+    assert largest_difference(weights(folder / 'process0' / name), weights(tmp_path)) < 1e-12
+    before = Pairs().state_dict()
+    torch.manual_seed(recipe.seed)
+    start = Pairs().state_dict()
+    assert largest_difference(start, weights(tmp_path)) > 1e-2 and before.keys() == start.keys()
+
+
+def test_resumed_run_of_two_processes_ends_with_the_same_bits(folder):
+    assert (folder / 'parts/model.safetensors').read_bytes() == \
+        (folder / 'process0/whole/model.safetensors').read_bytes()
+
+
+def test_only_the_first_process_writes(folder):
+    assert (folder / 'process0/whole/log.jsonl').exists() and not (folder / 'process1').exists()
+
+
+def test_gradients_are_the_same_in_all_processes_and_those_of_one(folder, tmp_path):
+    first, second = (load_file(folder / f'gradients{rank}.safetensors') for rank in (0, 1))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert first.pop('gradient').tolist() == [1.0, 2.0]
+    alone = tlv_core_trainer(tmp_path, TLV_CORE)
+    alone.run()
+    expected = {name: parameter.grad for name, parameter in alone.objective.model.named_parameters()}
+    largest = max(value.abs().max().item() for value in expected.values())
+    assert largest_difference(first, expected) < 1e-5 * largest
+
+
+if __name__ == '__main__':
+    work(Path(sys.argv[1]))

@@ -1,0 +1,138 @@
+"""A batch that goes through the towers in chunks gives the gradient of the whole batch, random numbers and all."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from training.batch_loader import BatchLoader
+from training.batch_rows import batch_rows
+from training.distributed import Processes
+from training.gradient_cache import fill_gradients, total_loss
+from training.interface import LossTerm
+from training.losses.info_nce import symmetric_info_nce
+from training.recipe import TrainerRecipe
+
+ONE_PROCESS = Processes(0, 1, torch.device('cpu'))
+
+
+class RandomPairs:
+    """Frames and texts, some of them missing, with a label and numbers that only some samples have."""
+
+    def __init__(self, count: int = 24):
+        generator = np.random.default_rng(1)
+        self.frames = generator.integers(0, 256, (count, 1, 2, 2, 3), dtype=np.uint8)
+        self.tokens = generator.normal(size=(count, 5))
+        self.has_text, self.labels = generator.random(count) < 0.7, generator.integers(0, 3, count)
+        self.extra = generator.normal(size=(count, 2))
+
+    def __len__(self):
+        return len(self.frames)
+
+    def batch(self, indices):
+        batch = {'touch': self.frames[indices], 'tokens': self.tokens[indices], 'label': self.labels[indices],
+                 'has_text': self.has_text[indices], 'extra': self.extra[indices][self.has_text[indices]]}
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+class Pairs(nn.Module):
+    """Two towers in double precision, a head and a temperature that only the losses read, and a frozen layer."""
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.frozen = nn.Linear(12, 12).requires_grad_(False)
+        self.touch = nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Dropout(dropout), nn.Linear(8, 4))
+        self.text = nn.Linear(5, 4)
+        self.head, self.log_scale = nn.Linear(4, 3), nn.Parameter(torch.tensor(1.0))
+        self.never_used = nn.Linear(2, 2)
+        self.double()
+
+
+class PairsObjective:
+    """Masked contrastive loss over all samples, a classification, a value of each sample, and numbers of some."""
+
+    def __init__(self, model: Pairs):
+        self.model = model
+
+    def encode(self, batch):
+        rows = batch_rows(len(batch['touch']))
+        frames = batch['touch'].flatten(1).double() / 255 + 0.3 * rows.rand(12).double()
+        touch = self.model.touch(self.model.frozen(frames))
+        return {'touch': functional.normalize(touch, dim=-1), 'energy': touch.square().mean(1),
+                'text': functional.normalize(self.model.text(batch['tokens']), dim=-1)}
+
+    def loss_terms(self, encoded, batch):
+        has_text = batch['has_text']
+        contrast = symmetric_info_nce(encoded['touch'][has_text], encoded['text'][has_text],
+                                      (-self.model.log_scale).exp())
+        pulled = (encoded['text'][has_text, :2] - batch['extra']).square().mean()
+        return {'contrast': LossTerm(contrast, 1.0), 'energy': LossTerm(encoded['energy'].mean(), 0.3),
+                'class': LossTerm(functional.cross_entropy(self.model.head(encoded['touch']), batch['label']), 0.5),
+                'pulled': LossTerm(pulled, 0.1)}
+
+    def validate(self):
+        return {}
+
+
+def gradients(objective, samples, recipe, step=0):
+    """Give every gradient of one step, by name."""
+    objective.model.zero_grad(set_to_none=True)
+    batch = next(BatchLoader(samples, recipe, ONE_PROCESS).batches(step, step + 1))
+    terms = fill_gradients(objective, batch, 77 + step, False, ONE_PROCESS)
+    return {name: parameter.grad for name, parameter in objective.model.named_parameters()}, terms
+
+
+def largest_difference(first, second):
+    assert [name for name, value in first.items() if value is None] == \
+        [name for name, value in second.items() if value is None]
+    return max((value - second[name]).abs().max().item() for name, value in first.items() if value is not None)
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch_size=st.integers(4, 24), chunk=st.integers(1, 24), seed=st.integers(0, 100))
+def test_chunks_give_the_gradient_of_the_whole_batch(batch_size, chunk, seed):
+    torch.manual_seed(seed)
+    objective, samples = PairsObjective(Pairs()), RandomPairs()
+    recipe = TrainerRecipe(batch_size=batch_size, seed=seed)
+    whole, terms = gradients(objective, samples, recipe)
+    chunked, chunked_terms = gradients(objective, samples, dataclasses.replace(recipe, gradient_cache_chunk=chunk))
+    assert largest_difference(whole, chunked) < 1e-12
+    for name, term in terms.items():
+        assert term.value.item() == pytest.approx(chunked_terms[name].value.item(), rel=1e-12)
+
+
+def test_gradient_is_that_of_a_plain_backward():
+    torch.manual_seed(0)
+    objective, samples, recipe = PairsObjective(Pairs(dropout=0.3)), RandomPairs(), TrainerRecipe(batch_size=12)
+    cached, _ = gradients(objective, samples, recipe)
+    objective.model.zero_grad(set_to_none=True)
+    batch = next(BatchLoader(samples, recipe, ONE_PROCESS).batches(0, 1))
+    torch.manual_seed(77)
+    total_loss(objective.loss_terms(objective.encode(batch.parts[0].batch), batch.labels)).backward()
+    for name, parameter in objective.model.named_parameters():
+        expected = parameter.grad
+        assert cached[name] is expected is None or torch.equal(cached[name], expected), name
+
+
+def test_dropout_repeats_its_numbers_in_the_second_pass():
+    torch.manual_seed(0)
+    objective, samples = PairsObjective(Pairs(dropout=0.5)), RandomPairs()
+    recipe = TrainerRecipe(batch_size=12, gradient_cache_chunk=5)
+    cached, _ = gradients(objective, samples, recipe)
+    # The slow way: keep the graph of every chunk and send the loss of all of them back at once.
+    from training.batch_rows import encoding
+    objective.model.zero_grad(set_to_none=True)
+    batch, outputs = next(BatchLoader(samples, recipe, ONE_PROCESS).batches(0, 1)), []
+    for part in batch.parts:
+        with encoding(part, 77):
+            outputs.append(objective.encode(part.batch))
+    encoded = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+    total_loss(objective.loss_terms(encoded, batch.labels)).backward()
+    assert largest_difference({name: p.grad for name, p in objective.model.named_parameters()}, cached) < 1e-12
+
+

@@ -1,0 +1,64 @@
+"""What can be refused before any work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.checkpoint import load_state
+from training.device import check_precision
+from training.distributed import Processes
+from training.recipe import TrainerRecipe, recipe_as_dict
+from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.parameters.definition import build_parameters
+
+
+def check_run(recipe: TrainerRecipe, folder: Path, resume: bool, processes: Processes) -> None:
+    """Check what any run needs, whatever it trains.
+
+    Args:
+        recipe: The recipe.
+        folder: Where log and checkpoint go.
+        resume: Continue from the checkpoint in `folder`.
+        processes: The processes of the run.
+
+    Raises:
+        ConfigurationError: The processes cannot share the batch; the device lacks the precision; the folder holds a run
+            that is not to be resumed, or one of another recipe or another number of processes.
+        ModelError: There is no checkpoint to resume from.
+    """
+    if recipe.batch_size % processes.size != 0:
+        raise ConfigurationError(f'{processes.size} processes cannot share a batch of {recipe.batch_size} equally',
+                                 f'Set batch_size to a multiple of {processes.size} or start fewer processes')
+    check_precision(recipe.precision, processes.device)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f'{folder} is a file', 'Choose another output folder')
+    if resume:
+        _check_same_run(recipe, folder, processes)
+    elif (folder / 'state.json').exists():
+        raise ConfigurationError(f'{folder} holds a run already', 'Add --resume, or choose another output folder')
+
+
+def check_samples(samples: int, recipe: TrainerRecipe) -> None:
+    """Check that there is at least one batch.
+
+    Raises:
+        ConfigurationError: There are fewer samples than one batch.
+    """
+    if samples < recipe.batch_size:
+        raise ConfigurationError(f'{samples} samples are fewer than one batch of {recipe.batch_size}',
+                                 'Lower batch_size or give more samples')
+
+
+def _check_same_run(recipe: TrainerRecipe, folder: Path, processes: Processes) -> None:
+    state = load_state(folder)
+    # A setting that is newer than the checkpoint had its default then.
+    before = recipe_as_dict(build_parameters(type(recipe), state['recipe'], str(folder / 'state.json')))
+    changed = sorted(name for name, value in recipe_as_dict(recipe).items() if before[name] != value)
+    if changed:
+        raise ConfigurationError(f'{folder} was trained with another recipe ({", ".join(changed)})',
+                                 'Resume with the same recipe or choose another output folder')
+    # Sums over other shares are rounded otherwise: the run would no longer be the same to the bit.
+    size = state.get('processes', 1)
+    if size != processes.size:
+        raise ConfigurationError(f'{folder} was trained by {size} processes, not {processes.size}',
+                                 f'Resume it with {size}')
