@@ -160,7 +160,7 @@ class Preparation:
         return image if isinstance(image, bytes) else image()
 
     def _write_manifest(self, verification: Verification) -> None:
-        classes = self.adapter.label_classes(self.source)
+        classes, split_rule = self.adapter.label_classes(self.source), self.adapter.split_rule(self.source)
         tally = _tally_of([self.destination / shard['name'] for shard in self._shards], list(classes))
         names = {label: {split: {str(value): count for value, count in sorted(counts.items())}
                          for split, counts in sorted(tally.labels[label].items())} for label in classes}
@@ -168,11 +168,11 @@ class Preparation:
             **self._what, 'licence': self.adapter.licence, 'source_url': self.adapter.source_url,
             'created': datetime.date.today().isoformat(), 'records': tally.records,
             'splits': dict(sorted(tally.splits.items())), 'sensors': dict(sorted(tally.sensors.items())),
-            'split_rule': self.adapter.split_rule,
+            'split_rule': split_rule,
             'labels': {label: {'classes': list(classes[label]), 'counts': names[label]} for label in classes},
             'protocol_notes': list(verification.notes), 'missing': list(verification.missing),
             'left_out': [record for shard in self._shards for record in shard['left_out']], 'shards': self._shards}
-        if self.adapter.split_rule != PUBLISHED_LISTS:
+        if split_rule != PUBLISHED_LISTS:
             manifest['objects'] = {split: sorted(names) for split, names in sorted(tally.objects.items())}
         write_atomically(self.destination / MANIFEST_FILE, json.dumps(manifest, indent=1) + '\n')
         (self.destination / UNFINISHED_FILE).unlink()

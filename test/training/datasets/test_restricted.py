@@ -37,6 +37,7 @@ def test_a_malicious_caption_runs_nothing(tmp_path, content, zipped):
     assert not (tmp_path / 'trap').exists()
 
 
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 def test_a_malicious_raw_pickle_runs_nothing(tmp_path):
     (tmp_path / 'tag_0.pt').write_bytes(pickle.dumps(Malicious(tmp_path / 'trap')))
     with pytest.raises(ConfigurationError):

@@ -22,7 +22,7 @@ TEXT_FOLDERS = ('text', 'text_tacquad', '.')
 
 def natural_order(name: str) -> list:
     """Key of an order in which frame_2 comes before frame_10; upper and lower case are told apart."""
-    return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split('([0-9]+)', name) if part]
+    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in re.split('([0-9]+)', name) if part]
 
 
 @lru_cache(maxsize=4096)
@@ -98,9 +98,35 @@ def caption_tokens(root: Path, name: str) -> Path | None:
     return next((root / folder / name for folder in TEXT_FOLDERS if is_there(root / folder / name)), None)
 
 
+def caption_list(root: Path, name: str, kind: str) -> dict[str, Path | None]:
+    """Read which caption belongs to which image, where the captions were downloaded too.
+
+    Args:
+        root: Where the data set lies.
+        name: A list without header: path of the image, …, number of the caption.
+        kind: Begin of the names of the files with the tokens.
+
+    Returns:
+        The file with the tokens, by path of the image.
+    """
+    rows = read_rows(root / name, columns=2) if is_there(root / name) else []
+    return {row[0]: caption_tokens(root, f'{kind}_{row[-1]}.pt') for row in rows}
+
+
+def contact_list(root: Path, name: str) -> frozenset[str] | None:
+    """Read which images show contact; None where that list was not downloaded."""
+    return frozenset(row[0] for row in read_rows(root / name, columns=1)) if is_there(root / name) else None
+
+
 def sorted_by(key: Callable[[Any], str], items: Iterable[Any]) -> Iterator[Any]:
     """Sort in natural order of a key."""
     return iter(sorted(items, key=lambda item: natural_order(key(item))))
+
+
+def object_rule(shares: Mapping[str, float]) -> str:
+    """Say in words what `split_by_object` does."""
+    parts = ', '.join(f'{100 * share:.0f} % {split}' for split, share in shares.items())
+    return f'by object, in the order of the SHA-256 of their names: {parts}'
 
 
 def split_by_object(name: str, objects: Iterable[str], shares: Mapping[str, float]) -> dict[str, str]:

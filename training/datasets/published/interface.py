@@ -97,7 +97,6 @@ class PublishedDataset(ABC):
             names are not known.
         index_files: Files without which no record can be listed, below the root.
         published_records: Records by split in the publication, where known.
-        split_rule: Where the splits come from.
     """
 
     name: str
@@ -108,7 +107,6 @@ class PublishedDataset(ABC):
     labels: Mapping[str, tuple[str, ...]] = {}
     index_files: tuple[str, ...] = ()
     published_records: Mapping[str, int] = {}
-    split_rule: str = PUBLISHED_LISTS
 
     @abstractmethod
     def records(self, root: Path) -> Iterator[Record]:
@@ -117,6 +115,10 @@ class PublishedDataset(ABC):
     def label_classes(self, root: Path) -> Mapping[str, tuple[str, ...]]:
         """Give `labels`, where they depend on files of the data set."""
         return self.labels
+
+    def split_rule(self, root: Path) -> str:
+        """Say where the splits come from: PUBLISHED_LISTS, or a rule of ours; the manifest then lists the objects."""
+        return PUBLISHED_LISTS
 
     def expected(self, root: Path) -> Iterable[str]:
         """List files and folders, below the root, that must be there though no list names them."""
