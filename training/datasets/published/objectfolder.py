@@ -1,0 +1,81 @@
+"""ObjectFolder 1.0 and 2.0: touch simulated on scanned objects, as the material benchmark rendered it (Gao et al.)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from training.datasets.published.files import names_in, natural_order, read_json
+from training.datasets.published.interface import PublishedDataset
+from training.datasets.record import Record
+from visuotactile_ros.errors import ConfigurationError
+
+_LAST_OBJECT_OF_1 = 100
+_SPLITS = {'train': 'train', 'validation': 'val', 'test': 'test'}
+
+
+class _SimulatedObjects(PublishedDataset):
+    """Both share one list of splits and one of labels; they differ in objects, folder and simulator."""
+
+    licence = 'CC BY 4.0 (stated for the objects)'
+    # Their order is not published with the numbers.
+    labels = {'material': tuple(f'class {number}' for number in range(7))}
+    index_files = ('label.json', 'split.json')
+    touch_folder: str
+
+    def holds(self, number: int) -> bool:
+        """Say whether an object belongs to this version."""
+        raise NotImplementedError
+
+    def notes(self, root: Path) -> Iterable[str]:
+        """Say what is not known."""
+        yield 'the names of the seven materials are published, which number is which is not'
+
+    def records(self, root: Path) -> Iterator[Record]:
+        """List the images of split.json by split, object and number."""
+        labels, lists = read_json(root / 'label.json'), read_json(root / 'split.json')
+        has_views = bool(names_in(root / 'vision'))
+        for split, key in _SPLITS.items():
+            try:
+                entries = sorted({(str(name), str(image)) for name, image in lists.get(key, [])},
+                                 key=lambda entry: [natural_order(part) for part in entry])
+                for name, image in entries:
+                    if self.holds(int(name)):
+                        yield Record(
+                            id=f'{name}/{image}', split=split, sensor=self.sensors[0], object=name,
+                            touch=root / self.touch_folder / name / f'{image}.png',
+                            view=root / 'vision' / name / f'{image}.png' if has_views else None,
+                            labels=_label_of(labels, name))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ConfigurationError(f'split.json or label.json in {root} is damaged ({error})',
+                                         'Download them again') from error
+
+
+def _label_of(labels: Mapping[str, int | str], name: str) -> dict[str, float]:
+    return {'material': int(labels[name])} if name in labels else {}
+
+
+class ObjectFolder1(_SimulatedObjects):
+    """Objects 1 to 100, felt with TACTO."""
+
+    name = 'objectfolder_1'
+    source_url = 'https://huggingface.co/datasets/xxuan01/TacQuad (obj1.0.zip); lists as for objectfolder_2'
+    sensors = ('tacto',)
+    touch_folder = 'obj1.0'
+
+    def holds(self, number: int) -> bool:
+        """Say whether an object belongs to this version."""
+        return number <= _LAST_OBJECT_OF_1
+
+
+class ObjectFolder2(_SimulatedObjects):
+    """The other objects, felt with Taxim."""
+
+    name = 'objectfolder_2'
+    source_url = 'https://github.com/objectfolder/material-classification (DATA_new)'
+    sensors = ('taxim',)
+    touch_folder = 'touch'
+
+    def holds(self, number: int) -> bool:
+        """Say whether an object belongs to this version."""
+        return number > _LAST_OBJECT_OF_1
