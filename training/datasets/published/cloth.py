@@ -1,0 +1,90 @@
+"""Active clothing: a GelSight squeezes 152 clothes (Yuan et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from training.datasets.published.files import (
+    contact_list,
+    folders_in,
+    frame,
+    is_there,
+    names_in,
+    object_rule,
+    read_json,
+    split_by_object,
+)
+from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
+from training.datasets.published.videos import frame_count
+from training.datasets.record import UNLISTED, Record
+from visuotactile_ros.errors import ConfigurationError
+
+PROPERTIES = ('fuzziness', 'thickness', 'smoothness', 'wool', 'stretchiness', 'endurance', 'softness',
+              'wind_resistance', 'season', 'wash_method', 'textile_type')
+_SHARES = {'train': 0.8, 'test': 0.2}
+# Lists of trials that were published later, with AnyTouch2: each has the number of the frame of most contact.
+_TRIALS = {'train': 'train_data_new.json', 'test': 'test_data_new.json'}
+
+
+class Cloth(PublishedDataset):
+    """All frames of all trials; the first of each shows no contact."""
+
+    name = 'cloth'
+    licence = 'not stated'
+    source_url = 'http://data.csail.mit.edu/active_clothing/Data_ICRA18.tar'
+    sensors = ('gelsight',)
+    labels = {**dict.fromkeys(PROPERTIES, ()), 'contact': ('no', 'yes'), 'peak': ('no', 'yes')}
+    index_files = ('cloth_metadata.json', 'Data')
+
+    def split_rule(self, root: Path) -> str:
+        """The lists of trials, where they are there."""
+        return PUBLISHED_LISTS if _has_trials(root) else object_rule(_SHARES)
+
+    def expected(self, root: Path) -> Iterator[str]:
+        """Every cloth that has labels."""
+        return (f'Data/{cloth}' for cloth in _labels(root))
+
+    def records(self, root: Path) -> Iterator[Record]:
+        """List the frames by cloth, trial and number, which begins with 1."""
+        labels, contacts = _labels(root), contact_list(root, 'contact_yuan.csv')
+        by_cloth = split_by_object(self.name, labels, _SHARES)
+        trials = _read_trials(root) if _has_trials(root) else None
+        for cloth in folders_in(root / 'Data'):
+            for trial in folders_in(root / 'Data' / cloth):
+                split, peak = (by_cloth.get(cloth, UNLISTED), None) if trials is None else \
+                    trials.get((cloth, trial), (UNLISTED, None))
+                folder = root / 'Data' / cloth / trial
+                video, extracted = folder / 'GelSight_video.mp4', folder / 'gelsight_frame'
+                names = names_in(extracted)
+                last = int(names[-1].split('.')[0]) if names else frame_count(video)
+                for number in range(1, last + 1):
+                    name = f'{number:04d}.png'
+                    known = dict(labels.get(cloth, {}))
+                    if contacts is not None:
+                        known['contact'] = int(f'{cloth}/{trial}/gelsight_frame/{name}' in contacts)
+                    if peak is not None:
+                        known['peak'] = int(number == peak)
+                    yield Record(
+                        id=f'{cloth}/{trial}/{number}', split=split, sensor='gelsight', object=cloth,
+                        touch=frame(extracted, name, video, number - 1),
+                        reference=frame(extracted, '0001.png', video, 0) if number > 1 else None,
+                        clip=f'{cloth}/{trial}', frame_index=number, labels=known)
+
+
+def _labels(root: Path) -> dict[str, Mapping[str, float]]:
+    table = read_json(root / 'cloth_metadata.json')
+    wrong = [cloth for cloth, values in table.items() if len(values) != len(PROPERTIES)]
+    if wrong:
+        raise ConfigurationError(f'cloth {wrong[0]} has not {len(PROPERTIES)} labels in cloth_metadata.json',
+                                 'Download it again')
+    return {cloth: dict(zip(PROPERTIES, values)) for cloth, values in table.items()}
+
+
+def _has_trials(root: Path) -> bool:
+    return all(is_there(root / name) for name in _TRIALS.values())
+
+
+def _read_trials(root: Path) -> dict[tuple[str, str], tuple[str, int]]:
+    return {(str(entry['cloth_index']), str(entry['trial_index'])): (split, int(entry['count']))
+            for split, name in _TRIALS.items() for entry in read_json(root / name).values()}
