@@ -1,0 +1,125 @@
+"""Every adapter on its miniature archive: complete, reproducible, its splits disjoint or its leakage said."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from miniature_trees import TREES
+
+from training import prepare
+from training.datasets.prepared import PreparedDataset
+from training.datasets.published import DATASETS
+from training.datasets.record import UNLISTED, VideoFrame, decode_image
+from visuotactile_ros.errors import ConfigurationError
+
+
+@pytest.fixture(scope='module')
+def roots(tmp_path_factory):
+    folders = {name: tmp_path_factory.mktemp(name) for name in TREES}
+    for name, folder in folders.items():
+        TREES[name](folder)
+    return folders
+
+
+def test_every_adapter_has_its_tree():
+    assert set(TREES) == set(DATASETS)
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_the_archive_is_complete_and_its_records_are_as_declared(name, roots):
+    adapter, root = DATASETS[name], roots[name]
+    verification = adapter.verify(root)
+    assert verification.missing == () and verification.tally.records > 0
+    classes = adapter.label_classes(root)
+    for record in adapter.records(root):
+        assert record.sensor in adapter.sensors or (record.touch is None and record.sensor == '')
+        assert record.split and record.images and record.labels.keys() <= classes.keys()
+        assert all(not classes[label] or 0 <= value < len(classes[label]) for label, value in record.labels.items())
+    assert adapter.licence and adapter.source_url
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_the_order_is_that_of_the_published_names_not_of_the_disk(name, roots, tmp_path):
+    copy = tmp_path / 'copy'
+    for path in sorted(roots[name].rglob('*'), reverse=True):
+        if path.is_file():
+            target = copy / path.relative_to(roots[name])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    first, second = ([(record.id, record.split, record.labels) for record in DATASETS[name].records(root)]
+                     for root in (roots[name], copy))
+    assert first == second
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_no_object_is_in_two_splits_unless_the_notes_say_so(name, roots):
+    adapter, splits = DATASETS[name], defaultdict(set)
+    for record in adapter.records(roots[name]):
+        for split in record.split.split():
+            if split != UNLISTED and record.object:
+                splits[record.object].add(split)
+    stages = {name: {split.split('_')[0] for split in found} for name, found in splits.items()}
+    leaks = any(len(found & {'train', 'validation', 'test'}) > 1 for found in stages.values())
+    assert leaks == any('are also in' in note for note in adapter.verify(roots[name]).notes)
+    assert leaks == (name in ('tag', 'tvl_hct')), 'leaks where the publication does, and nowhere else'
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_what_was_prepared_is_what_was_listed(name, roots, tmp_path):
+    assert prepare.main([name, str(roots[name]), str(tmp_path / 'out'), '--workers', '1']) == 0
+    data, listed = PreparedDataset(tmp_path / 'out', check_sums=True), list(DATASETS[name].records(roots[name]))
+    assert len(data) == len(listed) == data.manifest['records']
+    for index, expected in enumerate(listed):
+        record = data[index]
+        assert (record.id, record.labels) == (expected.id, dict(expected.labels)) and data.index_of(record.id) == index
+        assert record.images.keys() == expected.images.keys()
+        for field, image in expected.images.items():
+            if isinstance(image, Path):
+                assert record.images[field] == image.read_bytes()
+            elif isinstance(image, VideoFrame):
+                assert abs(decode_image(record.images[field]).mean() - 10 * image.index) < 4
+            else:
+                assert (decode_image(record.images[field]) == image()).all()
+    notes = data.manifest['protocol_notes']
+    assert notes == list(DATASETS[name].verify(roots[name]).notes)
+
+
+@pytest.mark.parametrize('name', TREES)
+def test_an_empty_folder_is_refused_or_named_missing(name, tmp_path):
+    try:
+        assert DATASETS[name].verify(tmp_path).missing
+    except ConfigurationError as error:
+        assert 'docs/datasets.md' in str(error)
+    with pytest.raises(ConfigurationError, match='has no'):
+        DATASETS[name].verify(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('name', ['tag', 'ssvtp', 'tvl_hct', 'tacquad', 'objectfolder_1', 'objectfolder_2', 'feel',
+                                  'visgel', 'cloth', 'vitactip', 'imgnetdogs'])
+def test_an_image_that_a_list_names_and_is_gone_is_found(name, roots, tmp_path):
+    root = tmp_path / 'archive'
+    shutil.copytree(roots[name], root)
+    image = next(image for record in DATASETS[name].records(root) for image in record.images.values()
+                 if isinstance(image, Path))
+    image.unlink()
+    missing = DATASETS[name].verify(root).missing
+    assert len(missing) == 1 and missing[0].startswith(str(image.parent.relative_to(root))), missing
+
+
+@pytest.mark.parametrize('name, gone', [
+    ('octopi', 'dataset/eraser_0.mov'), ('of_real', '7/tactile_data'), ('cloth', 'Data/12'),
+    ('ycb_slide', 'real/025_mug/dataset_3/frames'), ('tacquad', 'data_indoor/cup/digit'),
+    ('tag', 'dataset/20220601_182052/gelsight.mp4')])
+def test_a_folder_or_video_that_is_gone_is_found(name, gone, roots, tmp_path):
+    root = tmp_path / 'archive'
+    shutil.copytree(roots[name], root)
+    shutil.rmtree(root / gone) if (root / gone).is_dir() else (root / gone).unlink()
+    missing = DATASETS[name].verify(root).missing
+    place = gone.replace('.mp4', '_frame')
+    assert [line for line in missing if line.startswith(place)], missing
+
+
+def test_the_terminal_says_what_leaks(roots, capsys):
+    assert prepare.main(['tag', str(roots['tag']), '--verify-only']) == 0
+    assert 'note: 1 of 2 objects of test are also in train' in capsys.readouterr().out
