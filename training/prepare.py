@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if preparation.is_finished:
             print(f'{options.destination} is finished already')
             return 0
+    print(f'looking through {options.source}', file=sys.stderr, flush=True)
     verification = adapter.verify(options.source)
     print(describe(adapter, options.source, verification), flush=True)
     if verification.missing and not options.skip_unreadable:

@@ -248,5 +248,5 @@ class _Progress:
         left = datetime.timedelta(seconds=round((self._total - self._done) / rate)) if rate else '?'
         text = f'{self._done:,}/{self._total:,} records  {rate:,.0f} records/s  {left} left'
         share = round(24 * self._done / max(self._total, 1))
-        self._stream.write(f'\r▕{"█" * share:24}▏ {text} ' if self._is_terminal else f'{text}\n')
+        self._stream.write(f'\r▕{"█" * share:24}▏ {text:<72}' if self._is_terminal else f'{text}\n')
         self._stream.flush()

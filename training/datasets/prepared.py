@@ -176,7 +176,7 @@ class PreparedDataset:
             return np.array([index]) if frames == 1 else None
         wanted = self._clip_key(code, last - step * np.arange(frames - 1, -1, -1))
         found = np.searchsorted(self._clip_keys, wanted)
-        if last < step * (frames - 1) or (self._clip_keys[np.minimum(found, len(self) - 1)] != wanted).any():
+        if (self._clip_keys[np.minimum(found, len(self) - 1)] != wanted).any():
             return None
         return self._clip_order[found]
 

@@ -109,7 +109,7 @@ def test_everything_missing_is_listed_before_anything_is_written(source, tmp_pat
     output = capsys.readouterr()
     assert 'missing: dataset/20220516_190814/gelsight_frame (2 files)' in output.out
     assert 'missing: dataset/20220511_164750/video_frame: 1 files, the first is 0000000100.jpg' in output.out
-    assert output.err.count('\n') == 1 and 'lacks files in 2 places' in output.err
+    assert output.err.count('\n') == 2 and 'lacks files in 2 places' in output.err
     assert not list((tmp_path).glob('out/*.parquet'))
 
 
