@@ -1,4 +1,7 @@
-"""Miniature archives of published data sets: their names, columns and quirks, with pictures of a few pixels."""
+"""Miniature archives of published data sets: names, columns and quirks as published, pictures of a few pixels.
+
+One file for all, so that the layouts can be read beside each other; hence its length.
+"""
 
 import zlib
 
