@@ -1,4 +1,4 @@
-"""PreparedTriplets: batches over several data sets, what is absent, published tokens, recordings held back as a whole."""
+"""PreparedTriplets: batches over several data sets, what is absent, published tokens, whole recordings held back."""
 
 import io
 
