@@ -7,11 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_trainer import RECIPE as TLV_CORE_RECIPE
+from test_trainer import RandomTriplets
+from test_trainer import trainer as tlv_core_trainer
 from torch import nn
 from torch.nn import functional
 
 from training.batch_loader import BatchLoader
-from training.batch_rows import batch_rows
+from training.batch_rows import batch_rows, encoding, labelled_rows
 from training.distributed import Processes
 from training.gradient_cache import fill_gradients, total_loss
 from training.interface import LossTerm
@@ -125,7 +128,6 @@ def test_dropout_repeats_its_numbers_in_the_second_pass():
     recipe = TrainerRecipe(batch_size=12, gradient_cache_chunk=5)
     cached, _ = gradients(objective, samples, recipe)
     # The slow way: keep the graph of every chunk and send the loss of all of them back at once.
-    from training.batch_rows import encoding
     objective.model.zero_grad(set_to_none=True)
     batch, outputs = next(BatchLoader(samples, recipe, ONE_PROCESS).batches(0, 1)), []
     for part in batch.parts:
@@ -136,3 +138,65 @@ def test_dropout_repeats_its_numbers_in_the_second_pass():
     assert largest_difference({name: p.grad for name, p in objective.model.named_parameters()}, cached) < 1e-12
 
 
+def test_dropout_differs_from_chunk_to_chunk():
+    samples, recipe = RandomPairs(), TrainerRecipe(batch_size=12, gradient_cache_chunk=6)
+    drawn = []
+    for part in next(BatchLoader(samples, recipe, ONE_PROCESS).batches(0, 1)).parts:
+        with encoding(part, 77):
+            drawn.append((torch.rand(6), batch_rows(6).rand()))
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+    torch.manual_seed(77)
+    assert torch.equal(torch.cat([drawn[0][1], drawn[1][1]]), torch.rand(12))
+
+
+@pytest.mark.parametrize('chunk', [1, 4, 5])
+def test_tlv_core_in_chunks(tmp_path, chunk):
+    recipe = dataclasses.replace(TLV_CORE_RECIPE, patch_dropout=0.0, batch_size=12, grips_per_step=4)
+    objective, samples = tlv_core_trainer(tmp_path, recipe).objective, RandomTriplets()
+    whole, terms = gradients(objective, samples, recipe)
+    chunked, _ = gradients(objective, samples, dataclasses.replace(recipe, gradient_cache_chunk=chunk))
+    assert {'motion', 'contact', 'touch_text'} <= set(terms)
+    # Single precision: sums over fewer rows are rounded otherwise.
+    assert largest_difference(whole, chunked) < 1e-5 * max(value.abs().max() for value in whole.values())
+
+
+def test_losses_see_everything_but_the_frames():
+    batch = next(BatchLoader(RandomPairs(), TrainerRecipe(batch_size=10, gradient_cache_chunk=4), ONE_PROCESS)
+                 .batches(0, 1))
+    assert [len(part.batch['touch']) for part in batch.parts] == [4, 4, 2]
+    assert 'touch' not in batch.labels and len(batch.labels['label']) == 10
+    assert len(batch.labels['extra']) == batch.labels['has_text'].sum()
+    assert torch.equal(batch.labels['tokens'], torch.cat([part.batch['tokens'] for part in batch.parts]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(flags=st.lists(st.booleans(), min_size=1, max_size=20), chunk=st.integers(1, 20), limit=st.integers(0, 20))
+def test_rows_of_some_samples_add_up(flags, chunk, limit):
+    class Flagged:
+        def __len__(self):
+            return len(flags)
+
+        def batch(self, indices):
+            return {'touch': torch.zeros(len(indices), 1, dtype=torch.uint8), 'flag': torch.tensor(flags)[indices]}
+
+    recipe = TrainerRecipe(batch_size=len(flags), gradient_cache_chunk=chunk)
+    batch, seen = next(BatchLoader(Flagged(), recipe, ONE_PROCESS).batches(0, 1)), []
+    for part in batch.parts:
+        with encoding(part, 1):
+            rows = labelled_rows(part.batch, 'flag').up_to(limit).times(2)
+            with pytest.raises(ValueError, match='are being encoded'):
+                batch_rows(part.rows.count + 1)
+        assert rows.total == 2 * min(limit, sum(flags)) and rows.count >= 0
+        seen += range(rows.first, rows.first + rows.count)
+    assert seen == list(range(2 * min(limit, sum(flags))))
+    alone = labelled_rows({'flag': torch.tensor(flags)}, 'flag')
+    assert (alone.first, alone.count, alone.total) == (0, sum(flags), sum(flags))
+
+
+def test_an_error_of_the_samples_reaches_the_training():
+    class Broken(RandomPairs):
+        def batch(self, indices):
+            raise OSError('the disk is gone')
+
+    with pytest.raises(OSError, match='the disk is gone'):
+        list(BatchLoader(Broken(), TrainerRecipe(batch_size=4), ONE_PROCESS).batches(0, 3))

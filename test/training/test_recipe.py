@@ -1,14 +1,16 @@
 """Recipes are strict, and the one that is shipped can be built into its network."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from training.networks.tlv_core import TlvCore
-from training.pretrain import tlv_core_shape
-from training.recipe import TlvCoreRecipe, load_recipe
-from visuotactile_ros.errors import ConfigurationError
+from training.pretrain import pretrain, tlv_core_shape
+from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
+from visuotactile_ros.errors import ConfigurationError, ModelError
 from visuotactile_ros.inference.model_card import parse_model_card
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,17 @@ def test_shipped_recipe_gives_a_network_that_encodes():
     ('steps: 0', 'Give a value between 1 and'),
     ('temperature: .nan', 'not finite'),
     ('- steps', 'is not a recipe'),
+    ('1: steps', 'is not a recipe'),
+    ('precision: fp16', 'Choose one of fp32, bf16'),
+    ('device: gpu', 'Choose one of auto, cpu, cuda'),
+    ('patch_size_px: 24', 'no multiple of patch_size_px 24'),
+    ('patch_size_px: 2', 'Give a multiple of 4'),
+    ('heads: 5', 'cannot be divided by 4 and by heads 5'),
+    ('text_depth: 9', 'text_depth 9 is more than image_depth 8'),
+    ('sensor_kinds: []', 'Name at least one kind'),
+    ('sensor_kinds: [digit, digit]', 'each once'),
+    ('sensor_kinds: [1]', 'Name at least one kind'),
+    ('{image_size_px: 16, patch_dropout: 0.95}', 'leaves no patch'),
     ('steps: [', 'cannot be read'),
 ])
 def test_bad_recipe_is_refused(tmp_path, text, message):
@@ -44,3 +57,37 @@ def test_bad_recipe_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=message):
         load_recipe(path, TlvCoreRecipe)
+
+
+@pytest.mark.parametrize('name', ['tlv_cor', '[tlv_core]', '3'])
+def test_unknown_objective_is_refused(tmp_path, name):
+    path = tmp_path / 'recipe.yaml'
+    path.write_text(f'objective: {name}')
+    with pytest.raises(ConfigurationError, match='unknown objective .* Choose one of tlv_core'):
+        load_recipe(path, {'tlv_core': TlvCoreRecipe})
+
+
+def test_recipe_is_of_its_objective(tmp_path):
+    path = tmp_path / 'recipe.yaml'
+    path.write_text('steps: 3')
+    assert type(load_recipe(path, {'tlv_core': TlvCoreRecipe, 'other': TrainerRecipe})) is TlvCoreRecipe
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'sensor_kinds': ('digit', 'gelsigt')}, "there is no sensor kind 'gelsigt'. Choose from digit"),
+    ({'unseen_sensor_kind': 'gelsigt'}, "there is no sensor kind 'gelsigt'"),
+    ({'sensor_kinds': ('digit',)}, 'grips are felt by gelsight_mini_markers'),
+    ({'batch_size': 101}, '100 samples are fewer than one batch of 101'),
+    ({'start_from': 'nowhere'}, 'nowhere holds no checkpoint'),
+    ({'start_from': 'other'}, 'has another network .width'),
+    ({'start_from': 'half'}, 'half holds no model.safetensors'),
+])
+def test_run_that_cannot_succeed_is_refused_before_anything_is_rendered(tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    recipe = TlvCoreRecipe(train_samples=100, batch_size=4, data='data', device='cpu')
+    for name, earlier in (('other', dataclasses.replace(recipe, width=96)), ('half', recipe)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'state.json').write_text(json.dumps({'recipe': recipe_as_dict(earlier)}))
+    with pytest.raises((ConfigurationError, ModelError), match=message):
+        pretrain(dataclasses.replace(recipe, **changes), tmp_path / 'output')
+    assert not (tmp_path / 'data').exists() and not (tmp_path / 'output').exists()
