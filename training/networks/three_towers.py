@@ -1,0 +1,95 @@
+"""Touch, vision and text towers of one CLIP, of which a method trains what it thaws."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPModel
+
+from training.networks.bridged_clip import LARGEST_SCALE, START_TEMPERATURE
+from training.networks.clip_towers import ClipImageTower, ClipTextTower
+
+
+class ThreeTowers(nn.Module):
+    """Three frozen towers and one learnable temperature of the contrastive losses.
+
+    Touch and vision start as two copies of the vision tower. A checkpoint holds what is trained and two sums of the
+    CLIP, so that it fits that CLIP only.
+
+    Args:
+        clip: The towers, frozen here; the vision and the text tower are taken over without a copy.
+        largest_scale: Upper limit of 1 / temperature; infinity for none.
+    """
+
+    def __init__(self, clip: CLIPModel, largest_scale: float = LARGEST_SCALE):
+        super().__init__()
+        self.largest_scale = largest_scale
+        self.vision, self.text = ClipImageTower(clip), ClipTextTower(clip)
+        self.touch = copy.deepcopy(self.vision)
+        self.requires_grad_(False)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(START_TEMPERATURE)))
+        self.register_buffer('clip_sums', torch.stack([
+            tower.projection.weight.double().sum() for tower in (self.vision, self.text)]))
+        self.register_state_dict_post_hook(_leave_out_frozen)
+        self.register_load_state_dict_pre_hook(_put_in_frozen)
+
+    def touch_embedding(self, frames: Tensor, sensor_id: Tensor, patch_dropout: float = 0.0) -> Tensor:
+        """Encode touch.
+
+        Args:
+            frames: uint8 or float32 [B, 1, H, W, 3], RGB, 0..255, of the size of the tower.
+            sensor_id: int64 [B], 0..S-1 for a known sensor, S for an unknown one; not every method looks at it.
+            patch_dropout: Share of the patches left out.
+
+        Returns:
+            float32 [B, D], unit length.
+        """
+        return embed_class_token(self.touch, self.touch.tokens(frames, patch_dropout))
+
+    def vision_embedding(self, frames: Tensor, patch_dropout: float = 0.0) -> Tensor:
+        """Encode views [B, 1, H, W, 3], RGB, 0..255, to float32 [B, D], unit length."""
+        return embed_class_token(self.vision, self.vision.tokens(frames, patch_dropout))
+
+    def text_embedding(self, tokens: Tensor) -> Tensor:
+        """Encode captions int64 [B, L] to float32 [B, D], unit length."""
+        return unit_length(self.text.projection(self.text(tokens, _unchanged)))
+
+    def temperature(self) -> Tensor:
+        """Give the temperature of the contrastive losses, a scalar."""
+        with torch.no_grad():   # the number itself, so that a gradient can bring it back from the limit
+            self.log_scale.clamp_(max=math.log(self.largest_scale))
+        return (-self.log_scale).exp()
+
+
+def unit_length(embedding: Tensor) -> Tensor:
+    """Scale embeddings [B, D] to unit length, float32."""
+    return functional.normalize(embedding.float(), dim=-1)
+
+
+def embed_class_token(tower: ClipImageTower, tokens: Tensor) -> Tensor:
+    """Run the blocks over tokens [B, N, width], the class token first, to float32 [B, D], unit length."""
+    return unit_length(tower.projection(tower(tokens, _unchanged)))
+
+
+def _unchanged(layer: int, tokens: Tensor) -> Tensor:
+    return tokens
+
+
+def _leave_out_frozen(model: ThreeTowers, state: dict[str, Tensor], prefix: str, _) -> None:
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        if not tensor.requires_grad:
+            del state[prefix + name]
+
+
+def _put_in_frozen(model: ThreeTowers, state: dict[str, Tensor], prefix: str, _, strict: bool, missing: list[str],
+                   unexpected: list[str], errors: list[str]) -> None:
+    sums = state.get(f'{prefix}clip_sums')
+    if sums is not None and not torch.allclose(sums.to(model.clip_sums), model.clip_sums, rtol=1e-9):
+        errors.append('it was trained on another CLIP')
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        if not tensor.requires_grad:
+            state[prefix + name] = tensor
