@@ -60,12 +60,13 @@ class BatchLoader:
         share = self.processes.share(len(order))
         chunk = self.recipe.gradient_cache_chunk or len(order)
         firsts = range(share.start, share.stop, chunk)
-        batches = [self.samples.batch(order[first:min(first + chunk, share.stop)]) for first in firsts]
+        chunks = [order[first:min(first + chunk, share.stop)] for first in firsts]
+        batches = [{**self.samples.batch(indices), 'step': torch.full((len(indices),), step)} for indices in chunks]
         own_labels = [{name: tensor for name, tensor in batch.items() if tensor.dtype != torch.uint8}
                       for batch in batches]
         labels = self.processes.gather_labels(join_batches(own_labels))
-        parts = tuple(BatchPart(self._pinned(batch), Rows(first, min(chunk, share.stop - first), len(order)), labels)
-                      for first, batch in zip(firsts, batches))
+        parts = tuple(BatchPart(self._pinned(batch), Rows(first, len(indices), len(order)), labels)
+                      for first, indices, batch in zip(firsts, chunks, batches))
         return StepBatch(parts, self._pinned(labels))
 
     def _pinned(self, batch: Batch) -> Batch:

@@ -43,7 +43,7 @@ class Objective(Protocol):
         """Run the towers over some samples.
 
         Args:
-            batch: What `Samples.batch` gave for them.
+            batch: What `Samples.batch` gave for them, and step: int64 [B], the number of the step, from 0.
 
         Returns:
             Tensors whose row i belongs to sample i: embeddings, and any value that compares no samples. The losses see
@@ -71,8 +71,9 @@ class Samples(Protocol):
     def batch(self, indices: np.ndarray) -> Batch:
         """Return the samples int64 [N] as one batch on the CPU.
 
-        Called from a thread that runs ahead of the training: draws nothing at random. Every call gives the same names,
-        with the same shapes behind the first dimension.
+        Called from a thread that runs ahead of the training: draws nothing at random. A step may be put together from
+        several calls: all give the same names, the same shapes behind the first dimension, and labels that mean the
+        same in every call, so a number that is counted within a call is none.
         """
 
 

@@ -161,11 +161,12 @@ def test_tlv_core_in_chunks(tmp_path, chunk):
 
 
 def test_losses_see_everything_but_the_frames():
-    batch = next(BatchLoader(RandomPairs(), TrainerRecipe(batch_size=10, gradient_cache_chunk=4), ONE_PROCESS)
-                 .batches(0, 1))
+    recipe = TrainerRecipe(batch_size=10, gradient_cache_chunk=4)
+    _, batch = BatchLoader(RandomPairs(), recipe, ONE_PROCESS).batches(6, 8)
     assert [len(part.batch['touch']) for part in batch.parts] == [4, 4, 2]
     assert 'touch' not in batch.labels and len(batch.labels['label']) == 10
     assert len(batch.labels['extra']) == batch.labels['has_text'].sum()
+    assert batch.labels['step'].tolist() == [7] * 10 and batch.labels['step'].dtype == torch.int64
     assert torch.equal(batch.labels['tokens'], torch.cat([part.batch['tokens'] for part in batch.parts]))
 
 

@@ -49,8 +49,8 @@ class TlvCoreObjective:
         """Encode samples as `RenderedTriplets.batch` makes them.
 
         Returns:
-            touch_feature: float32 [B, width], h^T; touch, vision, text: float32 [B, D], unit length; and where the data
-            has grips, grip: float32 [B, moments, D], zeros where a sample is not among the grips that are compared.
+            touch_feature: float32 [B, width], h^T; touch, vision, text: float32 [B, D], unit length; grip: float32
+            [B, moments, D], zeros where a sample is not among the grips that are compared.
         """
         recipe, model, rows = self.recipe, self.model, batch_rows(len(batch['touch']))
         feature = model.touch_feature(_jitter(batch['touch'], rows, recipe.photometric_strength))
@@ -62,9 +62,7 @@ class TlvCoreObjective:
         # Cut to the longest caption, where knowing its length costs no wait for an accelerator.
         longest = batch['tokens'].shape[1] if feature.is_cuda else int(batch['lengths'].max())
         encoded['text'] = model.text_embedding(batch['tokens'][:, :longest], batch['lengths'])
-        if 'grip' in batch:
-            encoded['grip'] = self._compared_grips(batch)
-        return encoded
+        return encoded | {'grip': self._compared_grips(batch)}
 
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Return the loss terms of a batch."""
