@@ -18,6 +18,7 @@ from training.objectives.clip_method import with_touch_for_missing_views
 from training.objectives.methods import METHODS
 from training.objectives.tlv_core_clip import TlvCoreClipObjective
 from training.recipe import TrainerRecipe, load_recipe
+from training.trainer import Trainer
 from visuotactile_ros.errors import ModelError
 
 RECIPES = Path(__file__).parents[2] / 'training/recipes'
@@ -78,6 +79,23 @@ def test_gradient_of_a_batch_in_chunks_is_that_of_the_whole(name, changes, clip_
     assert set(two) == set(four)
     for key, value in two.items():
         assert torch.allclose(value, four[key], atol=1e-4 * max(1.0, value.abs().max().item())), key
+
+
+@every_variant
+def test_trainer_resumes_to_the_same_bits_and_tells_schedules_the_step(name, changes, clip_folder, tmp_path):
+    samples = samples_with_gaps()
+
+    def run(folder, until_step=None, resume=False):
+        trained = build(name, clip_folder, samples, **changes)
+        recipe = dataclasses.replace(trained.recipe, steps=2, warmup_steps=0, checkpoint_every_steps=1, device='cpu')
+        trained.recipe = recipe
+        Trainer(trained, samples, recipe, tmp_path / folder, resume).run(until_step)
+        return trained.model.state_dict()
+
+    whole = run('whole')
+    run('parts', until_step=1)
+    resumed = run('parts', resume=True)
+    assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
 
 
 @every_variant
