@@ -47,6 +47,10 @@ class PreparedTriplets:
         rows = [_rows_of(prepared, split, validation_share) for prepared in self._sets]
         self._set_of = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
         self._row_of = np.concatenate(rows)
+        contacts = [(number, name) for number, (prepared, part) in enumerate(zip(self._sets, rows, strict=True))
+                    for name in np.array(prepared.names('pair'), object)[part]]
+        numbers = {contact: number for number, contact in enumerate(dict.fromkeys(contacts))}
+        self._pair = np.array([numbers[contact] if contact[1] else NO_PAIR for contact in contacts], np.int64)
         if len(self._row_of) == 0:
             raise ConfigurationError(f'{", ".join(map(str, folders))} hold no samples for {split}',
                                      'Name other data sets, or raise validation_share')
@@ -67,8 +71,6 @@ class PreparedTriplets:
         """
         records = self._records(indices)
         tokens, lengths = self._tokens(records)
-        contacts = [(number, record.pair) for number, record in zip(self._set_of[indices], records, strict=True)]
-        numbers = {contact: number for number, contact in enumerate(dict.fromkeys(contacts))}
         return {
             'touch': self._images([record.touch for record in records]),
             'view': self._images([record.view for record in records]),
@@ -77,7 +79,7 @@ class PreparedTriplets:
             'has_touch': torch.tensor([record.touch is not None for record in records]),
             'has_view': torch.tensor([record.view is not None for record in records]),
             'has_text': torch.tensor([record.text != '' or record.tokens is not None for record in records]),
-            'pair': torch.tensor([numbers[contact] if contact[1] else NO_PAIR for contact in contacts])}
+            'pair': torch.from_numpy(self._pair[indices])}
 
     def _records(self, indices: np.ndarray) -> list[Record]:
         records: list[Record | None] = [None] * len(indices)
