@@ -66,6 +66,15 @@ class GelHealthLimits:
     worn_below_score: float = 0.5
 
 
+# What to do about the damage, as the end of a sentence about the gel.
+REMEDIES = {
+    'scratches': 'clean it with isopropyl alcohol and a soft cloth, or change it',
+    'bubbles': 'clean it, as something may stick to it; press a bubble out, or change it',
+    'lost_light': 'check LEDs, cable and exposure lock',
+    'colour_shift': 'lock the white balance, or change a gel that has aged',
+}
+
+
 @dataclass(frozen=True)
 class GelHealth:
     """Damage by kind, 0 as new … 1 worn out.
@@ -86,6 +95,11 @@ class GelHealth:
     def score(self) -> float:
         """Health, 1 as new … 0 worn out: the worst damage decides."""
         return 1.0 - max(dataclasses.astuple(self))
+
+    @property
+    def worst_part(self) -> str:
+        """Name of the worst damage, a key of `REMEDIES`."""
+        return max(REMEDIES, key=lambda part: getattr(self, part))
 
 
 def gel_health(reference_hwc: np.ndarray, first_reference_hwc: np.ndarray, statistics: NoContactStatistics,
