@@ -189,10 +189,10 @@ class UvcDevice:
     def _refuse_incomplete(self, picture_bgr: np.ndarray) -> None:
         """Refuse a raw picture whose end did not arrive.
 
-        Linux hands such pictures out, OpenCV (4.14) passes them on at full size, converted or not, and what is missing
-        at the end is what the same buffer held before: the end of the picture that came as many pictures ago as there
-        are buffers. Only an end that differs from that of the last picture tells, so that an even edge, a test picture
-        or a frozen camera is no such case.
+        Linux 6.14 and later hand such pictures out, and OpenCV (4.14) passes them on at full size, converted or not.
+        What is missing at the end is what the same buffer held before: the end of the picture that came as many
+        pictures ago as there are buffers. Only an end that differs from that of the last picture tells, so that an
+        edge of one colour, a test picture or a frozen camera is no such case.
         """
         row, is_full = picture_bgr[-1].tobytes(), len(self._last_rows) == self._last_rows.maxlen
         is_old = is_full and row == self._last_rows[0] and row != self._last_rows[-1]
