@@ -61,7 +61,7 @@ class GelHealthLimits:
     """
 
     smallest_contrast_level: float = 6.0
-    as_new: GelChange = GelChange(scratches=0.001, bubbles=0.001, lost_light=0.12, colour_shift=0.025)
+    as_new: GelChange = GelChange(scratches=0.001, bubbles=0.001, lost_light=0.12, colour_shift=0.019)
     worn_out: GelChange = GelChange(scratches=0.06, bubbles=0.065, lost_light=0.25, colour_shift=0.23)
     worn_below_score: float = 0.5
 

@@ -208,7 +208,7 @@ class ReferenceFrame:
                 raise SensorError(
                     f'{self._name} is touched: its new reference differs by {level:.1f} grey levels from the one '
                     f'before, the limit is {self._touched_change_level:g}',
-                    'Take the object off the gel; if it has another gel, remove its stored references and start anew')
+                    'Take the object off the gel; if nothing touches it, see docs/hardware/gel_health.md')
             return
         level = imprint_level(reference_hwc)
         if level > self._touched_imprint_level:
