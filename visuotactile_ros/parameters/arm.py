@@ -51,7 +51,8 @@ class ArmParameters:
     maximum_tilt_deg: float = setting(
         115.0, 'Largest tilt, measured or asked for', unit='deg', minimum=1.0, maximum=170.0)
     forward_travel_limit_deg: float = setting(
-        200.0, 'Budget of all forward steps together since the arm was armed', unit='deg', minimum=1.0, maximum=2000.0)
+        200.0, 'Budget of all forward steps together since the vessel was last returned to upright', unit='deg',
+        minimum=1.0, maximum=2000.0)
     tcp_box_mm: tuple[float, ...] = setting(
         (300.0, 500.0, -150.0, 150.0, 150.0, 450.0),
         'Box that the tool never leaves: smallest and largest x, y, z in the base frame', unit='mm')
