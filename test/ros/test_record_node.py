@@ -244,5 +244,5 @@ def count_in_file(file):
 def test_a_folder_that_cannot_be_made_is_one_line_and_no_start(start_process, tmp_path):
     (tmp_path / 'file').touch()
     code, output = start_process('record_node', '--ros-args', '-p', f'folder:={tmp_path / "file"}').end()
-    assert code == 3 and 'cannot be made: Not a directory. Record elsewhere.' in output
+    assert code == 2 and 'cannot be made: Not a directory. Record elsewhere.' in output
     assert 'Traceback' not in output

@@ -197,13 +197,13 @@ def test_the_first_frames_after_every_opening_are_thrown_away_and_no_fault(sourc
     # Longer than a source may be silent, and the frames are black, as those of a camera may be at first.
     grabber = grabber_of(source, *source.frames(*range(5), level=0, seed=0), warm_up_frames=6, dead_after_periods=3)
     statistics = grabber.statistics()
-    assert (statistics.fault, statistics.warning, statistics.warming_up) == ('', '', True)
+    assert (statistics.fault, statistics.warning, statistics.starting) == ('', '', True)
     take(grabber, source, NO_FRAME, source.frame(6, level=0))
     assert newest(grabber) is None and grabber.statistics().fault == ''
     take(grabber, source, source.frame(7))
-    assert newest(grabber).sequence == 7 and not grabber.statistics().warming_up
+    assert newest(grabber).sequence == 7 and not grabber.statistics().starting
     take(grabber, source, os_error(errno.ENODEV), *source.frames(8, 9, 10, 11, 12))
-    assert newest(grabber).sequence == 7 and grabber.statistics().warming_up
+    assert newest(grabber).sequence == 7 and grabber.statistics().starting
     take(grabber, source, *source.frames(13, 14))
     statistics = grabber.statistics()
     assert newest(grabber).sequence == 14

@@ -214,7 +214,8 @@ def test_content_that_is_no_picture_is_refused(data, told):
 
 
 def test_a_jpeg_of_which_a_part_is_missing_is_refused():
-    content = a_compressed_message(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), '.jpg', 'jpeg').data
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    content = a_compressed_message(noise, '.jpg', 'jpeg').data
     with pytest.raises(MessageError, match='damaged JPEG .* set padded_jpeg'):
         decode_compressed_image(SimpleNamespace(format='jpeg', data=content[:len(content) // 2] + content[-2:]))
 

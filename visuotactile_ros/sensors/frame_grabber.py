@@ -37,7 +37,7 @@ class GrabberStatistics:
         failed_grabs: Grabs, and attempts to open the source, that ended in an error.
         last_failure: The error of the last of them, one line, or ''.
         reopened: How often the source was opened again.
-        warming_up: Whether a device that is open has given none but those frames yet that are thrown away.
+        starting: Whether no frame has come since the last opening, but for those of a warm-up.
         ended: Whether a replay has come to its end.
         fault: Why no frame can be believed now, one line, or '' when all is well.
         warning: What went wrong without being a fault yet, one line, or ''.
@@ -51,7 +51,7 @@ class GrabberStatistics:
     failed_grabs: int
     last_failure: str
     reopened: int
-    warming_up: bool
+    starting: bool
     ended: bool
     fault: str
     warning: str
@@ -275,12 +275,11 @@ class FrameGrabber:
             fault, arrivals = self._fault(), self._arrivals_s
             alive = len(arrivals) > 1 and self._clock.monotonic_s() - self._last_frame_s <= self._dead_after_s
             rate_hz = (len(arrivals) - 1) / max(arrivals[-1] - arrivals[0], 1e-9) if alive else 0.0
-            is_warming_up = self._is_open and self._warm_up_frames > 0 and not arrivals
             warning = self._checks.suspicion() if self._error is None else self._error
             age_ms = float('inf') if self._latest is None else (self._clock.wall_ns() - self._latest.stamp_ns) / 1e6
             return GrabberStatistics(
                 rate_hz, age_ms, self._grabbed, self._order.dropped_frames, self._order.refused_frames, self._failed,
-                self._last_failure, max(0, self._times_opened - 1), is_warming_up, self._ended,
+                self._last_failure, max(0, self._times_opened - 1), not arrivals, self._ended,
                 '' if fault is None else str(fault), '' if warning is None else str(warning))
 
     def _fault(self) -> SensorError | None:

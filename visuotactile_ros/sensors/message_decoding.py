@@ -1,4 +1,4 @@
-"""The pictures of sensor_msgs/Image and CompressedImage, live or out of a bag; works on anything with the attributes."""
+"""Pictures of sensor_msgs/Image and CompressedImage, live or out of a bag: any object with their attributes will do."""
 
 from __future__ import annotations
 
