@@ -6,35 +6,60 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from training.checkpoint import load_checkpoint
-from training.datasets.rendered import RenderedTriplets, render_data
+from training.checkpoint import load_checkpoint, load_state
+from training.datasets.rendered import CLASS_NAMES, render_data
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe, load_recipe
 from training.tokenizer import Tokenizer
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
+from visuotactile_ros.parameters.definition import build_parameters
 
 VOCABULARY_FILE = 'vocabulary.json'
 
 
-def tlv_core_shape(recipe: TlvCoreRecipe, vocabulary_size: int, classes: dict[str, int]) -> TlvCoreShape:
+def tlv_core_shape(recipe: TlvCoreRecipe, vocabulary_size: int) -> TlvCoreShape:
     """Give the shape of a recipe's network.
 
     Args:
         recipe: The recipe.
         vocabulary_size: Ids of the vocabulary that was learned; at most the recipe's.
-        classes: Number of classes of every head.
     """
     return TlvCoreShape(
         image_size_px=recipe.image_size_px, patch_size_px=recipe.patch_size_px, width=recipe.width,
         heads=recipe.heads, image_depth=recipe.image_depth, text_depth=recipe.text_depth,
         adapter_rank=recipe.adapter_rank, embedding_size=recipe.embedding_size, vocabulary_size=vocabulary_size,
-        context_length=recipe.context_length, sensors=len(recipe.sensor_kinds), classes=classes)
+        context_length=recipe.context_length, sensors=len(recipe.sensor_kinds),
+        classes={name: len(names) for name, names in CLASS_NAMES.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a checkpoint holds: the recipe it was trained by, its tokenizer, the model with its weights, the state."""
+
+    recipe: TlvCoreRecipe
+    tokenizer: Tokenizer
+    model: TlvCore
+    state: dict[str, Any]
+
+
+def load_trained(checkpoint: Path) -> Trained:
+    """Load a folder that `pretrain` wrote.
+
+    Raises:
+        ModelError: The checkpoint is missing, torn or damaged.
+    """
+    recipe = build_parameters(TlvCoreRecipe, load_state(checkpoint)['recipe'], str(checkpoint))
+    tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
+    return Trained(recipe, tokenizer, model, load_checkpoint(checkpoint, model))
 
 
 def pretrain(recipe: TlvCoreRecipe, output: Path, resume: bool = False) -> dict[str, float]:
@@ -52,10 +77,10 @@ def pretrain(recipe: TlvCoreRecipe, output: Path, resume: bool = False) -> dict[
         tokenizer = Tokenizer.train(data.captions('train'), recipe.vocabulary_size) if start_from is None \
             else Tokenizer.load(start_from / VOCABULARY_FILE)
         tokenizer.save(output / VOCABULARY_FILE)
-    train = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
-    validation = RenderedTriplets(data.split('validation'), tokenizer, recipe.context_length)
+    train = data.triplets('train', tokenizer, recipe.context_length)
+    validation = data.triplets('validation', tokenizer, recipe.context_length)
     torch.manual_seed(recipe.seed)
-    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size, train.classes))
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
     if start_from is not None:
         load_checkpoint(start_from, model)
     return Trainer(TlvCoreObjective(model, recipe, validation), train, recipe, output, resume).run()

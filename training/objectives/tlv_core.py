@@ -36,8 +36,7 @@ class TlvCoreObjective:
         self.recipe, self.validation = recipe, validation
         self.contact_scale = torch.tensor([CONTACT_SCALE[name] for name in CONTACT_QUANTITIES])
         self.tells_contact = torch.tensor([name in ('normal_force_n', 'twist_deg') for name in CONTACT_QUANTITIES])
-        self.motion_unit = torch.tensor(MOTION_UNIT)
-        self.motion_scale = self.motion_unit / 2
+        self.motion_scale = torch.tensor(MOTION_UNIT) / 2
 
     def loss_terms(self, batch: Batch) -> dict[str, LossTerm]:
         """Return the loss terms of a batch as `RenderedTriplets.batch` makes it."""
@@ -101,20 +100,25 @@ class TlvCoreObjective:
         return metrics
 
     def _motion_error(self, frames: Tensor, sensor_id: Tensor, motion: Tensor) -> Tensor:
-        """Compare the motion that is read from the moments of each grip with the true one, both about their mean.
+        """Embed the moments of each grip, frames [G · moments, 1, H, W, 3] of sensors [G]; see `motion_error`."""
+        feature = self.model.touch_feature(frames)
+        embedding = self.model.touch_embedding(feature, sensor_id.repeat_interleave(motion.shape[1]))
+        return motion_error(self.model, embedding, motion)
 
-        Args:
-            frames: [G · moments, 1, H, W, 3].
-            sensor_id: int64 [G].
-            motion: float32 [G, moments, 3].
 
-        Returns:
-            float32 [G, moments, 3], millimetres and degrees.
-        """
-        moments = motion.shape[1]
-        embedding = self.model.touch_embedding(self.model.touch_feature(frames), sensor_id.repeat_interleave(moments))
-        read = (self.model.motion_values(embedding) * self.motion_unit).unflatten(0, (-1, moments))
-        return (read - read.mean(dim=1, keepdim=True)) - (motion - motion.mean(dim=1, keepdim=True))
+def motion_error(model: TlvCore, embedding: Tensor, motion: Tensor) -> Tensor:
+    """Compare the motion that is read from the moments of each grip with the true one, both about their mean.
+
+    Args:
+        model: Reads motion from embeddings.
+        embedding: float32 [G · moments, D].
+        motion: float32 [G, moments, 3], MOTION_QUANTITIES.
+
+    Returns:
+        float32 [G, moments, 3], millimetres and degrees.
+    """
+    read = (model.motion_values(embedding) * motion.new_tensor(MOTION_UNIT)).unflatten(0, motion.shape[:2])
+    return (read - read.mean(dim=1, keepdim=True)) - (motion - motion.mean(dim=1, keepdim=True))
 
 
 def _huber(error: Tensor) -> Tensor:
