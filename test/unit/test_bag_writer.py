@@ -25,6 +25,7 @@ from visuotactile_ros.ros_interface.bag_writer import NO_TIME_NS, BagWriter, qos
 from visuotactile_ros.ros_interface.image_codec import decode_image, decode_vector
 from visuotactile_ros.ros_interface.message_definitions import message_definition
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.recorded_images import count_pictures
 from visuotactile_ros.sensors.replay import ReplaySource
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -323,7 +324,12 @@ def test_two_topics_without_an_index_must_be_chosen_from(tmp_path):
         bag.add_topic(topic, IMAGE)
         bag.write(topic, picture(number)[0], STAMP_NS + number, STAMP_NS)
     bag.flush()
-    assert 'are /left, /right; asked for the only one' in str(replay(tmp_path / 'bag')[1])
+    frames, error = replay(tmp_path / 'bag')
+    assert frames == [] and 'are /left, /right; asked for the only one' in str(error)
+    with pytest.raises(SensorError, match='asked for the only one'):
+        count_pictures(tmp_path / 'bag', '')
+    count, problem = count_pictures(tmp_path / 'bag', '/right')
+    assert count == 1 and 'is damaged after 1 images' in problem
     np.testing.assert_array_equal(replay(tmp_path / 'bag', topic='/right')[0], [picture(1)[1]])
 
 

@@ -17,6 +17,7 @@ from visuotactile_ros.sensors import replay as replay_module
 from visuotactile_ros.sensors.frame_grabber import FrameGrabber
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.pacing import Clock
+from visuotactile_ros.sensors.recorded_images import count_pictures
 from visuotactile_ros.sensors.replay import LONGEST_GAP_S, ReplaySource
 from visuotactile_ros.sensors.sources import recorded_or_device_source
 
@@ -113,6 +114,32 @@ def test_one_image_and_resize(tmp_path):
     source = replay(tmp_path / 'one.jpg')
     assert source.grab().image_hwc.shape == (24, 32, 3)
     assert source.grab() is None
+
+
+@pytest.mark.parametrize('content', ['folder', 'video', 'bag'])
+def test_pictures_are_counted_damaged_ones_too(tmp_path, content):
+    if content == 'folder':
+        for index in range(4):
+            save(tmp_path / f'{index}.png', index)
+        (tmp_path / '1.png').write_bytes(b'damaged')
+        path = tmp_path
+    elif content == 'video':
+        path = tmp_path / 'film.avi'
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 25.0, (32, 24))
+        for index in range(4):
+            writer.write(rgb_picture(index))
+        writer.release()
+    else:
+        damaged = image_message(0)
+        damaged.encoding = 'bayer_rggb8'
+        path = write_bag(tmp_path / 'bag', {'/image': [image_message(1)] * 3 + [damaged], '/other': []})
+    assert count_pictures(path, '') == (4, '')
+
+
+@pytest.mark.parametrize('name', ['', 'missing'])
+def test_what_holds_no_picture_cannot_be_counted(tmp_path, name):
+    with pytest.raises(SensorError):
+        count_pictures(tmp_path / name, '')
 
 
 def test_damaged_image_fails_alone(tmp_path):

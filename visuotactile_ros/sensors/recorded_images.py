@@ -74,6 +74,32 @@ def open_recording(path: Path, topic: str, accepts_padding: bool = False) -> Gen
                       f'Use one of {", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES + BAG_SUFFIXES)}')
 
 
+def count_pictures(path: Path, topic: str) -> tuple[int, str]:
+    """Count the pictures of a recording, damaged ones too; only those of a video are decoded for it.
+
+    Args:
+        path: As in `open_recording`.
+        topic: As in `open_recording`.
+
+    Returns:
+        How many there are, and why there are no more, one line, or '' where that is the end of the recording.
+
+    Raises:
+        SensorError: There is none.
+    """
+    count, problem = 0, ''
+    try:
+        for _ in open_recording(path, topic):
+            count += 1
+    except SensorError as error:
+        if count == 0:
+            raise
+        problem = str(error)
+    if count == 0:
+        raise SensorError(f'{path} holds no frames', 'Name a folder of images, a video file or a bag')
+    return count, problem
+
+
 def _natural_order(path: Path) -> list[list[tuple[bool, int, str]]]:
     """Order in which frame_2 comes before frame_10."""
     return [[(not part.isdigit(), int(part) if part.isdigit() else 0, part.lower())
