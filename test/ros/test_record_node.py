@@ -1,6 +1,7 @@
 """recorder: what is in its bags, bit for bit, however it ends, and what it says about what it could not keep."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -186,6 +187,14 @@ def test_a_full_disk_is_an_error_and_the_bag_is_closed(graph, record, tmp_path):
     publisher.publish(image(0)[1])
     node.trigger_deactivate()
     assert (tmp_path / 'one' / 'metadata.yaml').exists()
+
+
+def test_a_bag_that_is_removed_is_an_error_and_no_crash(graph, record, tmp_path):
+    node = record(flush_period_s=0.01)
+    shutil.rmtree(tmp_path / 'one')
+    wait_until(lambda: node._queue.fault)
+    assert node.health().level == DiagnosticStatus.ERROR and 'was removed' in node.health().summary
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS and not node.has_crashed
 
 
 def test_a_second_recording_needs_another_name(graph, record, tmp_path):
