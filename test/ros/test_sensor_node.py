@@ -270,6 +270,13 @@ def test_a_process_ends_by_itself_at_the_end_of_a_replay(start_process, frames_f
     assert code == 0 and 'has ended' in output
 
 
+def test_a_damaged_picture_of_a_replay_that_loops_is_told_too(graph, frames_folder, capfd):
+    (frames_folder / '02.png').write_bytes(b'no picture')
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    wait_until(lambda: node._grabber.statistics().failed_grabs > 1)
+    wait_until(lambda: '02.png is not a readable image' in capfd.readouterr().err)
+
+
 def test_a_replay_of_which_a_picture_is_damaged_says_so_at_its_end(start_process, frames_folder):
     (frames_folder / '02.png').write_bytes(b'no picture')
     code, output = start_process('sensor_node', '--ros-args', '-p', 'source:=replay',

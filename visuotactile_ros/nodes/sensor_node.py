@@ -152,10 +152,14 @@ class SensorNode(ManagedNode):
             return
         period_s = self._source.nominal_period_s
         wait_s, dead_after_s = LATE_AFTER_PERIODS * period_s, self._settings.dead_after_periods * period_s
-        sequence, last_published_s = -1, time.monotonic()
+        sequence, failed_grabs, last_published_s = -1, 0, time.monotonic()
         while not self._stopping.is_set():
             frame = self._grabber.wait_for_newer(sequence, wait_s)
             statistics = self._grabber.statistics()
+            if self._settings.source == 'replay' and statistics.failed_grabs > failed_grabs:
+                # One that loops has no end at which to tell it.
+                failed_grabs = statistics.failed_grabs
+                self.get_logger().warning(statistics.last_failure, throttle_duration_sec=LOG_PERIOD_S)
             if frame is None and statistics.ended:
                 self._end_replay(statistics)
                 return
