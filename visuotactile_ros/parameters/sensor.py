@@ -55,8 +55,8 @@ class SensorParameters:
     full_decode: bool = setting(
         False, 'Decode MJPG whole before the resize, pixel for pixel as the vendors do and at several times the cost')
     padded_jpeg: bool = setting(
-        False, 'Accept MJPG with a few needless bytes after each section, as some webcams send it; damage inside a '
-               'section then goes unnoticed')
+        False, 'Accept MJPG of a device, or JPEG of a topic or bag, with a few needless bytes after each section, as '
+               'some webcams send it; damage inside a section then goes unnoticed')
     warm_up_frames: int = setting(5, 'Frames thrown away after opening a device', minimum=0, maximum=1000)
 
     replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')

@@ -30,7 +30,8 @@ def recorded_or_device_source(parameters: SensorParameters) -> FrameSource:
         # Recordings were cropped and turned when they were taken.
         geometry = ImageGeometry(0.0, 0, False, parameters.width_px, parameters.height_px)
         return ReplaySource(sensor, Path(parameters.replay_path).expanduser(), parameters.replay_topic,
-                            parameters.rate_hz, parameters.replay_loop, geometry, parameters.replay_timing)
+                            parameters.rate_hz, parameters.replay_loop, geometry, parameters.replay_timing,
+                            accepts_padding=parameters.padded_jpeg)
     if parameters.source == 'device':
         return _device_source(sensor, parameters)
     raise ConfigurationError(f'the source of {parameters.sensor_name} is {parameters.source!r}',
