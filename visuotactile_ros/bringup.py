@@ -22,7 +22,8 @@ REPLAYED_SENSOR = 'replay'
 SENSOR_PHASES = {'left': 0.0, 'right': 0.5, CAMERA: 0.25}
 # The port of a true arm, 502, needs root.
 SIMULATED_ARM_PORT = 5502
-# The return to upright takes 6 s from the largest tilt; `launch` would kill it after 5.
+# The return to upright takes 6 s from the largest tilt, and 10 s at most whatever the settings of the arm; `launch`
+# would kill it after 5.
 SHUTDOWN_TIMEOUT_S = 30
 FASTDDS_PROFILE = 'config/fastdds_shm.xml'
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.definition import check_settings, setting
 
+# Whoever ends the node waits for the return to upright: the local runner for 15 s, `launch` for 30 s.
+LONGEST_RETURN_S = 10.0
+
 
 @dataclass(frozen=True)
 class ArmParameters:
@@ -67,7 +70,8 @@ class ArmParameters:
     move_rate_mm_s: float = setting(
         50.0, 'Speed of the straight move from the measured pose to upright', unit='mm/s', minimum=1.0, maximum=250.0)
     tilt_tolerance_deg: float = setting(
-        0.1, 'A tilt this near its goal has arrived', unit='deg', minimum=0.05, maximum=5.0)
+        0.1, 'A tilt this near its goal has arrived; the task looks for it within 0.5', unit='deg', minimum=0.05,
+        maximum=0.4)
 
     # Watchdog.
     watchdog_timeout_s: float = setting(
@@ -128,3 +132,9 @@ class ArmParameters:
         if self.approach_limit_deg > self.maximum_tilt_deg:
             raise ConfigurationError(f'ArmParameters.approach_limit_deg is {self.approach_limit_deg}',
                                      f'Give at most maximum_tilt_deg, {self.maximum_tilt_deg}')
+        slowest_deg_s = self.maximum_tilt_deg / LONGEST_RETURN_S
+        if self.retract_rate_deg_s < slowest_deg_s:
+            raise ConfigurationError(
+                f'ArmParameters.retract_rate_deg_s is {self.retract_rate_deg_s}: the return from '
+                f'{self.maximum_tilt_deg} degrees takes over {LONGEST_RETURN_S:.0f} s, and a shutdown waits no longer',
+                f'Give at least {slowest_deg_s:.1f}')
