@@ -37,7 +37,8 @@ class ArmParameters:
         'online_planning is mode 7: a new pose replaces the last; velocity is mode 5 with a duration',
         choices=('online_planning', 'velocity'))
     velocity_duration_s: float = setting(
-        0.4, 'A velocity command ends by itself after this time', unit='s', minimum=0.1, maximum=1.0)
+        0.4, 'A velocity command ends by itself after this time, that of a step after 0.2 s at most', unit='s',
+        minimum=0.1, maximum=1.0)
     upright_pose_mm_deg: tuple[float, ...] = setting(
         (400.0, 0.0, 250.0, 180.0, 0.0, 90.0), 'Tool pose of the upright vessel: x, y, z, roll, pitch, yaw',
         unit='mm, deg')
