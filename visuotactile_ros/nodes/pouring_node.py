@@ -509,6 +509,8 @@ class PouringNode(ManagedNode):
             if phase != self._published_phase:
                 self._published_phase = phase
                 self._phase_publisher.publish(String(data=phase))
+                if not self._fault:  # a fault has its own line
+                    self.get_logger().info(f'Phase: {phase}.')
 
 
 def main(arguments: list[str] | None = None) -> int:
