@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from visuotactile_ros.errors import ModelError
@@ -17,7 +17,10 @@ from visuotactile_ros.errors import ModelError
 
 def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None,
                     state: dict[str, Any]) -> None:
-    """Write model.safetensors, optimizer.safetensors and state.json; state.json last, so that it marks a whole one.
+    """Write model.safetensors, optimizer.safetensors and state.json, each with the step that it belongs to.
+
+    All are written under other names first and take their places together; `load_checkpoint` notices the rare kill
+    between two of them by the step.
 
     Args:
         folder: Made when missing; an older checkpoint in it is replaced.
@@ -26,13 +29,16 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         state: JSON values: step, recipe, metrics.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / 'model.safetensors',
-             lambda path: save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path))
+    tensors = {'model.safetensors': {name: tensor.contiguous() for name, tensor in model.state_dict().items()}}
     if optimizer is not None:
-        tensors = {f'{name}.{key}': value for name, parameter in model.named_parameters()
-                   for key, value in optimizer.state.get(parameter, {}).items()}
-        _replace(folder / 'optimizer.safetensors', lambda path: save_file(tensors, path))
-    _replace(folder / 'state.json', lambda path: Path(path).write_text(json.dumps(state, indent=1) + '\n'))
+        tensors['optimizer.safetensors'] = {
+            f'{name}.{key}': value for name, parameter in model.named_parameters()
+            for key, value in optimizer.state.get(parameter, {}).items()}
+    for name, values in tensors.items():
+        save_file(values, _partial(folder / name), metadata={'step': str(state['step'])})
+    _partial(folder / 'state.json').write_text(json.dumps(state, indent=1) + '\n')
+    for name in (*tensors, 'state.json'):
+        os.replace(_partial(folder / name), folder / name)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
@@ -55,13 +61,13 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         The state that was saved beside it.
 
     Raises:
-        ModelError: A file is missing or damaged, or its tensors are not those of the model.
+        ModelError: A file is missing or damaged or of another step, or its tensors are not those of the model.
     """
     state = load_state(folder)
     try:
-        model.load_state_dict(load_file(folder / 'model.safetensors'))
+        model.load_state_dict(_load_tensors(folder / 'model.safetensors', state))
         if optimizer is not None:
-            tensors = load_file(folder / 'optimizer.safetensors')
+            tensors = _load_tensors(folder / 'optimizer.safetensors', state)
             for name, parameter in model.named_parameters():
                 if f'{name}.step' in tensors:  # what never had a gradient has no state
                     optimizer.state[parameter] = {key: tensors[f'{name}.{key}'].to(parameter.device)
@@ -72,7 +78,14 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     return state
 
 
-def _replace(path: Path, write) -> None:
-    partial = path.with_name(path.name + '.partial')
-    write(str(partial))
-    os.replace(partial, path)
+def _load_tensors(path: Path, state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework='pt') as file:
+        step = (file.metadata() or {}).get('step')   # earlier checkpoints do not name it
+        if step is not None and int(step) != state['step']:
+            raise ModelError(f'{path} is of step {step}, the state beside it of step {state["step"]}: a write of this '
+                             'checkpoint was interrupted', 'Train it again or give another folder')
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + '.partial')

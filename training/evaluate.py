@@ -10,16 +10,11 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoint import load_checkpoint, load_state
-from training.datasets.rendered import CLASS_NAMES, RenderedTriplets, render_data
-from training.networks.tlv_core import TlvCore
+from training.datasets.rendered import render_data
 from training.objectives.tlv_core import TlvCoreObjective
-from training.pretrain import VOCABULARY_FILE, tlv_core_shape
-from training.recipe import TlvCoreRecipe
-from training.tokenizer import Tokenizer
+from training.pretrain import load_trained
 from visuotactile_ros.command_line import command
 from visuotactile_ros.files import write_atomically
-from visuotactile_ros.parameters.definition import build_parameters
 
 EVALUATED_SPLITS = ('validation', 'held_out', 'unseen_sensor')
 
@@ -33,16 +28,12 @@ def evaluate(checkpoint: Path) -> dict[str, dict[str, float]]:
     Returns:
         Metric values by split and name.
     """
-    recipe = build_parameters(TlvCoreRecipe, load_state(checkpoint)['recipe'], str(checkpoint))
-    tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
-    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size,
-                                   {name: len(names) for name, names in CLASS_NAMES.items()}))
-    load_checkpoint(checkpoint, model)
-    model.eval()
+    trained = load_trained(checkpoint)
+    recipe, model = trained.recipe, trained.model.eval()
     torch.set_num_threads(recipe.threads)
     data, results = render_data(recipe), {}
     for split in EVALUATED_SPLITS:
-        samples = RenderedTriplets(data.split(split), tokenizer, recipe.context_length)
+        samples = data.triplets(split, trained.tokenizer, recipe.context_length)
         if split == 'unseen_sensor':
             samples.labels['sensor_id'].fill_(model.shape.sensors)
         with torch.no_grad():

@@ -17,18 +17,15 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.checkpoint import load_checkpoint, load_state
-from training.datasets.rendered import CLASS_NAMES, RenderedData, RenderedTriplets, render_data
+from training.datasets.rendered import CLASS_NAMES, render_data
 from training.networks.tlv_core import MOTION_QUANTITIES, TlvCore
-from training.objectives.tlv_core import MOTION_UNIT, UNKNOWN_LABEL
-from training.pretrain import VOCABULARY_FILE, tlv_core_shape
+from training.objectives.tlv_core import UNKNOWN_LABEL, motion_error
+from training.pretrain import load_trained, tlv_core_shape
 from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
-from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ModelError
 from visuotactile_ros.inference.model_card import HeadDescription, ModelCard, OutOfDistribution, TensorDescription
 from visuotactile_ros.inference.model_folder import write_model_folder
 from visuotactile_ros.inference.out_of_distribution import fit_out_of_distribution
-from visuotactile_ros.parameters.definition import build_parameters
 from visuotactile_ros.simulation.simulated_sensor import CAMERA_KIND
 
 OPSET = 20
@@ -86,30 +83,24 @@ def export_checkpoint(checkpoint: Path, output: Path, tower: str, precision: str
     Raises:
         ModelError: The checkpoint is damaged, or the graph differs from torch; nothing is written then.
     """
-    state = load_state(checkpoint)
-    recipe = build_parameters(TlvCoreRecipe, state['recipe'], str(checkpoint))
-    tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
-    classes = {name: len(names) for name, names in CLASS_NAMES.items()}
-    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size, classes))
-    load_checkpoint(checkpoint, model)
-    data: RenderedData = render_data(recipe)
-    validation = RenderedTriplets(data.split('validation'), tokenizer, recipe.context_length)
+    trained = load_trained(checkpoint)
+    recipe, state, data = trained.recipe, trained.state, render_data(trained.recipe)
+    validation = data.triplets('validation', trained.tokenizer, recipe.context_length)
     batch = validation.batch(np.arange(min(len(validation), LARGEST_CALIBRATION_SET)))
     provenance = {
         'simulated': True, 'data': 'rendered by visuotactile_ros.simulation', 'recipe': recipe_as_dict(recipe),
         'steps': state['step'], 'hours': round(state['seconds'] / 3600, 2), 'commit': current_commit(),
         'metrics': {name: round(value, 5) for name, value in state['metrics'].items()}}
-    usual = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
+    usual = data.triplets('train', trained.tokenizer, recipe.context_length)
     usual = usual.batch(np.arange(min(len(usual), STATISTICS_FRAMES)))
-    return _export(model, recipe, output, tower, precision, batch, provenance, usual)
+    return _export(trained.model, recipe, output, tower, precision, batch, provenance, usual)
 
 
 def export_untrained(recipe_path: Path, output: Path, tower: str, precision: str) -> dict[str, float]:
     """Export the weights that a recipe starts from; arguments and errors as in `export_checkpoint`."""
     recipe = load_recipe(recipe_path, TlvCoreRecipe)
-    classes = {name: len(names) for name, names in CLASS_NAMES.items()}
     torch.manual_seed(recipe.seed)
-    model = TlvCore(tlv_core_shape(recipe, recipe.vocabulary_size, classes))
+    model = TlvCore(tlv_core_shape(recipe, recipe.vocabulary_size))
     generator = torch.Generator().manual_seed(recipe.seed)
     size = recipe.image_size_px
     frames = torch.randint(0, 256, (GOLDEN_FRAMES, 1, size, size, 3), generator=generator, dtype=torch.uint8)
@@ -145,8 +136,7 @@ def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, pre
     temperatures = {name: fit_temperature(actual[name], batch[name].numpy()) if trained else 1.0 for name in heads}
     size, frames = recipe.image_size_px, ('B', 1, recipe.image_size_px, recipe.image_size_px, 3)
     tolerance = {name: float(f'{np.clip(TOLERANCE_MARGIN * report[f"largest_{name}_difference"], *bounds):.2g}')
-                 for name in names
-                 for bounds in [TOLERANCE[precision]['embedding' if name == 'embedding' else 'logit']]}
+                 for name in names for bounds in [_tolerance_bounds(name, precision)]}
     descriptions = {'frames': TensorDescription('frames', 'uint8', frames),
                     'sensor_id': TensorDescription('sensor_id', 'int64', ('B',))}
     card = ModelCard(
@@ -258,7 +248,16 @@ def _check_parity(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.nd
         raise ModelError(f'the {precision} graph turns an embedding away from that of torch to a cosine of '
                          f'{report["smallest_cosine_to_torch"]:.5f}, below {SMALLEST_COSINE[precision]}',
                          'Export with --precision float32')
+    for name in expected:
+        largest, difference = _tolerance_bounds(name, precision)[1], report[f'largest_{name}_difference']
+        if not difference <= largest:
+            raise ModelError(f'the {precision} graph gives {name} up to {difference:.3g} away from torch, above '
+                             f'{largest:g}', 'Export with --precision float32')
     return report
+
+
+def _tolerance_bounds(name: str, precision: str) -> tuple[float, float]:
+    return TOLERANCE[precision]['embedding' if name == 'embedding' else 'logit']
 
 
 def _motion_errors(model: TlvCore, graph: nn.Module, content: bytes, batch: Mapping[str, Tensor]) -> dict[str, float]:
@@ -269,14 +268,12 @@ def _motion_errors(model: TlvCore, graph: nn.Module, content: bytes, batch: Mapp
     moments = batch['motion'].shape[1]
     frames = batch['grip'].flatten(0, 1)
     sensor_id = batch['sensor_id'][batch['in_grip']].repeat_interleave(moments)
-    truth = batch['motion'] - batch['motion'].mean(dim=1, keepdim=True)
     report = {}
     with torch.no_grad():
         expected = torch.cat([graph(frames[rows], sensor_id[rows])[0] for rows in torch.arange(len(frames)).split(100)])
         actual = _run(content, {'frames': frames.numpy(), 'sensor_id': sensor_id.numpy()}, ['embedding'])['embedding']
         for source, embedding in (('torch', expected), ('onnx', torch.from_numpy(actual))):
-            read = (model.motion_values(embedding) * torch.tensor(MOTION_UNIT)).unflatten(0, (-1, moments))
-            error = (read - read.mean(dim=1, keepdim=True) - truth).abs().mean(dim=(0, 1))
+            error = motion_error(model, embedding, batch['motion']).abs().mean(dim=(0, 1))
             report |= {f'motion_{name}_error_{source}': value
                        for name, value in zip(MOTION_QUANTITIES, error.tolist(), strict=True)}
     return report

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from training.checkpoint import load_checkpoint, load_state
-from training.datasets.rendered import GRIP_KIND, RenderedTriplets, render_data
+from training.datasets.rendered import CLASS_NAMES, GRIP_KIND, RenderedTriplets, render_data
 from training.distributed import Processes, processes_of_run
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
@@ -34,19 +34,41 @@ SHAPE_SETTINGS = ('image_size_px', 'patch_size_px', 'width', 'heads', 'image_dep
                   'embedding_size', 'context_length', 'sensor_kinds')
 
 
-def tlv_core_shape(recipe: TlvCoreRecipe, vocabulary_size: int, classes: dict[str, int]) -> TlvCoreShape:
+def tlv_core_shape(recipe: TlvCoreRecipe, vocabulary_size: int) -> TlvCoreShape:
     """Give the shape of a recipe's network.
 
     Args:
         recipe: The recipe.
         vocabulary_size: Ids of the vocabulary that was learned; at most the recipe's.
-        classes: Number of classes of every head.
     """
     return TlvCoreShape(
         image_size_px=recipe.image_size_px, patch_size_px=recipe.patch_size_px, width=recipe.width,
         heads=recipe.heads, image_depth=recipe.image_depth, text_depth=recipe.text_depth,
         adapter_rank=recipe.adapter_rank, embedding_size=recipe.embedding_size, vocabulary_size=vocabulary_size,
-        context_length=recipe.context_length, sensors=len(recipe.sensor_kinds), classes=classes)
+        context_length=recipe.context_length, sensors=len(recipe.sensor_kinds),
+        classes={name: len(names) for name, names in CLASS_NAMES.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a checkpoint holds: the recipe it was trained by, its tokenizer, the model with its weights, the state."""
+
+    recipe: TlvCoreRecipe
+    tokenizer: Tokenizer
+    model: TlvCore
+    state: dict[str, Any]
+
+
+def load_trained(checkpoint: Path) -> Trained:
+    """Load a folder that `pretrain` wrote.
+
+    Raises:
+        ModelError: The checkpoint is missing, torn or damaged.
+    """
+    recipe = build_parameters(TlvCoreRecipe, load_state(checkpoint)['recipe'], str(checkpoint))
+    tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
+    return Trained(recipe, tokenizer, model, load_checkpoint(checkpoint, model))
 
 
 def prepare_tlv_core(recipe: TlvCoreRecipe, output: Path, resume: bool,
@@ -71,10 +93,10 @@ def prepare_tlv_core(recipe: TlvCoreRecipe, output: Path, resume: bool,
             output.mkdir(parents=True, exist_ok=True)
             tokenizer.save(output / VOCABULARY_FILE)
     tokenizer = tokenizer or Tokenizer.load(output / VOCABULARY_FILE)
-    train = RenderedTriplets(data.split('train'), tokenizer, recipe.context_length)
-    validation = RenderedTriplets(data.split('validation'), tokenizer, recipe.context_length)
+    train = data.triplets('train', tokenizer, recipe.context_length)
+    validation = data.triplets('validation', tokenizer, recipe.context_length)
     torch.manual_seed(recipe.seed)
-    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size, train.classes))
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
     if start_from is not None:
         load_checkpoint(start_from, model)
     return TlvCoreObjective(model.to(processes.device), recipe, validation), train

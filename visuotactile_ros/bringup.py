@@ -22,7 +22,8 @@ REPLAYED_SENSOR = 'replay'
 SENSOR_PHASES = {'left': 0.0, 'right': 0.5, CAMERA: 0.25}
 # The port of a true arm, 502, needs root.
 SIMULATED_ARM_PORT = 5502
-# The return to upright takes 6 s from the largest tilt; `launch` would kill it after 5.
+# The return to upright takes 6 s from the largest tilt, and 10 s at most whatever the settings of the arm; `launch`
+# would kill it after 5.
 SHUTDOWN_TIMEOUT_S = 30
 FASTDDS_PROFILE = 'config/fastdds_shm.xml'
 
@@ -68,8 +69,8 @@ class Argument:
 _PERCEPTION_ARGUMENTS = {
     'simulated': Argument(True, 'Simulate sensors, vessel and arm; false uses the hardware configuration'),
     'sensor_kind': Argument('gelsight_mini_markers', 'Kind of the two tactile sensors'),
-    'model': Argument('', 'Folder of the encoder; empty uses the one of config/perception.yaml'),
-    'camera_model': Argument('', 'Folder of the encoder of the camera; empty uses the one of config/perception.yaml'),
+    'model': Argument('', 'Folder of the encoder; empty uses the default of perception'),
+    'camera_model': Argument('', 'Folder of the encoder of the camera; empty uses the default of perception'),
     'seed': Argument(1, 'Seed of everything random about the simulation'),
     'world_address': Argument('127.0.0.1', 'Loopback address of the simulated world'),
     'left_serial': Argument('', 'Serial number of the left sensor; needed where two of a kind are plugged in'),
@@ -84,7 +85,7 @@ GRAPHS: dict[str, dict[str, Argument]] = {
     'perception': _PERCEPTION_ARGUMENTS,
     'pour': {
         **_PERCEPTION_ARGUMENTS,
-        'policy': Argument('', 'Folder of the pouring policy; empty uses the one of config/pouring.yaml'),
+        'policy': Argument('', 'Folder of the pouring policy; empty uses models/pouring_policy'),
         'arm_address': Argument('', 'Dotted address of the arm; needed when simulated is false'),
         'dry_run': Argument('', 'true checks every command and sends none to the arm; empty uses the parameter file'),
     },
@@ -95,7 +96,7 @@ GRAPHS: dict[str, dict[str, Argument]] = {
         'loop': Argument(True, 'Start again at the end, so that there is always something to look at'),
         'rate_hz': Argument(10.0, 'Frames a second'),
         'sensor_kind': Argument('gelsight_mini', 'Kind of the sensor that took the frames'),
-        'model': Argument('', 'Folder of the encoder; empty uses the one of config/perception.yaml'),
+        'model': Argument('', 'Folder of the encoder; empty uses the default of perception'),
     },
 }
 

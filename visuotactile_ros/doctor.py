@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Examine this machine; 0 only when nothing is broken."""
     parser = argparse.ArgumentParser(prog='doctor', description='Looks at sensors, permissions, udev rules, USB, '
                                      'colours, ROS, models and arm; each fault comes with its remedy.')
-    parser.add_argument('--sensor', action='append', default=[], metavar='KIND[=SERIAL]',
-                        help=f'A sensor that must be there, as in digit=D20001; kinds are {", ".join(SENSOR_KINDS)}')
+    parser.add_argument('--sensor', action='append', default=[], metavar='KIND[=SERIAL or PATH]',
+                        help='A sensor that must be there, as in digit=D20001, or by its path where it has no serial '
+                             f'number: vitactip=/dev/v4l/by-path/<name>; kinds are {", ".join(SENSOR_KINDS)}')
     parser.add_argument('--arm', default='', metavar='ADDRESS',
                         help='IPv4 address of the arm; a connection is opened and closed, nothing is sent')
     parser.add_argument('--no-capture', action='store_true', help='Open no camera')
@@ -86,10 +87,10 @@ def _failure(subject: str, error: Exception) -> Finding:
 
 
 def _expected_sensor(text: str) -> tuple[str, str]:
-    kind, _, serial = text.partition('=')
+    kind, _, serial_or_path = text.partition('=')
     if kind not in SENSOR_KINDS:
         raise ConfigurationError(f'--sensor has the unknown kind {kind!r}', f'Choose one of {", ".join(SENSOR_KINDS)}')
-    return kind, serial
+    return kind, serial_or_path
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from visuotactile_ros.bringup import GRAPHS, graph_processes, read_arguments
-from visuotactile_ros.errors import SensorError, VisuotactileError
+from visuotactile_ros.errors import ConfigurationError, SensorError, VisuotactileError
 from visuotactile_ros.local_runner import LocalRunner, run_environment, world_address
 from visuotactile_ros.nodes.run_monitor import RunMonitor
 from visuotactile_ros.parameters.arm import ArmParameters
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = Outcome()
     try:
         graph_arguments = read_arguments('pour', options.arguments)
+        if not graph_arguments.get('simulated', True):
+            raise ConfigurationError('this command pours in simulation only', 'For a true arm run ros2 launch '
+                                     'visuotactile_ros pour.launch.py simulated:=false arm_address:=<dotted address>')
         record = RunRecord(simulated=True, target_g=PouringTaskParameters().target_mass_g,
                            seed=graph_arguments.setdefault('seed', GRAPHS['pour']['seed'].default))
         folder = new_run_folder(options.output_folder)

@@ -19,18 +19,20 @@ from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.files import write_atomically
 from visuotactile_ros.local_runner import LocalRunner, run_environment
 from visuotactile_ros.report import new_run_folder
-from visuotactile_ros.sensors.recorded_images import open_recording
+from visuotactile_ros.sensors.recorded_images import count_pictures
 
 START_TIMEOUT_S = 60.0
 LAST_FRAME_TIMEOUT_S = 5.0
 POLL_PERIOD_S = 0.02
 # Both ends of a new connection have heard of each other this long after the first has.
 DISCOVERY_S = 0.5
+# Who has a recording encoded wants every picture of it, whatever a sensor would think of it.
+WITHHOLD_NOTHING = {'frozen_after_frames': 10_000, 'black_below_level': 0.0}
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay a recording once; 0 only if every frame has its embedding and predictions."""
+    """Replay a recording once; 0 only if every frame in it has its embedding and predictions."""
     defaults = GRAPHS['replay']
     parser = argparse.ArgumentParser(prog='replay_frames', description='Embeddings and predictions of recorded frames.')
     parser.add_argument('path', type=Path, help=defaults['path'].description)
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, help='JSON file; by default replay.json in a new folder under runs/')
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    _check_recording(options.path, options.topic)
     result = replay(options.path, print, sensor_kind=options.sensor_kind, model=options.model, rate_hz=options.rate_hz,
                     topic=options.topic, timing=options.timing)
     output = options.output or new_run_folder(Path('runs')) / 'replay.json'
     write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
-    print(f'{len(result["embeddings"])} of {result["frames_published"]} frames encoded: {output}')
-    return 0 if result['complete'] else 1
+    print(f'{len(result["embeddings"])} of {result["frames_recorded"]} frames encoded: {output}')
+    if result['complete']:
+        return 0
+    print(result['problem'], file=sys.stderr)
+    return 1
 
 
 def replay(path: Path, say: Callable[[str], Any], **graph_arguments: Any) -> dict[str, Any]:
@@ -62,18 +66,20 @@ def replay(path: Path, say: Callable[[str], Any], **graph_arguments: Any) -> dic
         graph_arguments: Further arguments of the graph `replay`.
 
     Returns:
-        JSON-ready: path, sensor_kind, models, frames_published, complete and embeddings[].{stamp_ns, sensor,
-        embedding, predictions}.
+        JSON-ready: path, sensor_kind, models, frames_recorded (those of the recording that can be read),
+        frames_published, complete (whether the recording is whole and every frame of it encoded), problem ('' where it
+        is complete) and embeddings[].{stamp_ns, sensor, embedding, predictions}.
 
     Raises:
-        VisuotactileError: The graph cannot be started, or broke.
+        VisuotactileError: There is nothing to replay, or the graph cannot be started, or broke.
     """
     from visuotactile_ros.nodes.replay_monitor import ReplayMonitor, describe_predictions
+    recorded, problem = count_pictures(path.expanduser(), graph_arguments.get('topic', ''))
     environment = run_environment()
     os.environ.update(environment)
     sensor, perception = graph_processes('replay', path=str(path), loop=False, **graph_arguments)
     # A waiting sensor loses no frame to a perception that is still loading its model.
-    sensor = replace(sensor, parameters={**sensor.parameters, 'autostart': False})
+    sensor = replace(sensor, parameters={**sensor.parameters, **WITHHOLD_NOTHING, 'autostart': False})
     with LocalRunner(environment, lambda name, line: say(f'{name}: {line}')) as runner, \
             ReplayMonitor(int(environment['ROS_DOMAIN_ID'])) as monitor:
         runner.start(perception)
@@ -85,7 +91,7 @@ def replay(path: Path, say: Callable[[str], Any], **graph_arguments: Any) -> dic
         monitor.change_state(sensor.full_name, 'activate', START_TIMEOUT_S)
         shown = 0
         deadline_s = None
-        while deadline_s is None or (time.monotonic() < deadline_s and not monitor.complete()):
+        while deadline_s is None or (time.monotonic() < deadline_s and not monitor.complete(recorded)):
             if runner.broken():
                 raise SensorError(runner.broken(), 'Mend what it says')
             if deadline_s is None and sensor in [process for process, _ in runner.ended()]:
@@ -93,9 +99,13 @@ def replay(path: Path, say: Callable[[str], Any], **graph_arguments: Any) -> dic
             shown = _show(monitor, shown, say, describe_predictions)
             time.sleep(POLL_PERIOD_S)
         _show(monitor, shown, say, describe_predictions)
+        if problem == '' and not monitor.complete(recorded):
+            problem = str(SensorError(
+                f'of {recorded} recorded frames {monitor.images} were published and {len(monitor.embeddings)} encoded',
+                'Look at the lines of the sensor above, or use --timing lockstep, which skips none'))
         return {'path': str(path), 'sensor_kind': sensor.parameters['kind'], 'models': monitor.model_info['models'],
-                'frames_published': monitor.images, 'complete': monitor.complete() and monitor.images > 0,
-                'embeddings': list(monitor.embeddings)}
+                'frames_recorded': recorded, 'frames_published': monitor.images, 'complete': problem == '',
+                'problem': problem, 'embeddings': list(monitor.embeddings)}
 
 
 def _show(monitor: Any, shown: int, say: Callable[[str], Any], describe: Callable[[dict], str]) -> int:
@@ -116,13 +126,6 @@ def _wait(runner: LocalRunner, condition: Callable[[], bool], timeout_s: float, 
         if time.monotonic() > deadline_s:
             raise ConfigurationError(f'{problem} in {timeout_s:g} s', 'Look at the lines above')
         time.sleep(POLL_PERIOD_S)
-
-
-def _check_recording(path: Path, topic: str) -> None:
-    """Refuse at once what the sensor would refuse seconds later."""
-    pictures = open_recording(path.expanduser(), topic)
-    if next(pictures, None) is None:
-        raise SensorError(f'{path} holds no frames', 'Name a folder of images, a video file or a bag')
 
 
 def _interrupt(*_: Any) -> None:

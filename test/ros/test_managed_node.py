@@ -107,9 +107,10 @@ def test_a_fault_fails_the_transition_and_releases_what_was_taken(graph, fails_i
     assert node.state_label == state and node.calls == calls
     status = wait_until(lambda: [r.status[0] for r in reports if r.status[0].level == DiagnosticStatus.ERROR])[-1]
     assert (status.name, status.message) == ('/node', 'it is broken. Mend it.')
+    assert type(node.last_error) is SensorError
     node.fails_in = ''
     trigger = node.trigger_activate if state == 'inactive' else node.trigger_configure
-    assert trigger() == TransitionCallbackReturn.SUCCESS
+    assert trigger() == TransitionCallbackReturn.SUCCESS and node.last_error is None
 
 
 def test_a_defect_in_a_transition_ends_unconfigured(graph):

@@ -73,11 +73,12 @@ def test_a_replay_is_collected_frame_by_frame(graph):
             heads = {'material': np.array([0.25 * number, 1.0 - 0.25 * number], np.float32)}
             prediction = Prediction(number + 1, REPLAY, np.full(4, number, np.float32), heads)
             image.publish(messages.image_message(frame, 'replay'))
-            wait_until(lambda: monitor.images == number + 1 and not monitor.complete())
+            wait_until(lambda: monitor.images == number + 1 and not monitor.complete(number + 1))
             embedding.publish(messages.stamped_embedding_message(prediction))
             wait_until(lambda: len(monitor.embeddings) == number + 1)
             material.publish(messages.head_message(prediction, 'material', ('metal', 'wood')))
-            wait_until(monitor.complete)
+            wait_until(lambda: monitor.complete(number + 1))
+    assert not monitor.complete(4)
     assert [entry['stamp_ns'] for entry in monitor.embeddings] == [1, 2, 3]
     assert monitor.embeddings[1] == {'stamp_ns': 2, 'sensor': 'replay', 'embedding': [1.0] * 4,
                                      'predictions': {'material': {'metal': 0.25, 'wood': 0.75}}}

@@ -12,7 +12,7 @@ import pytest
 from geometry_msgs.msg import TwistStamped
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_graph import wait_until
+from ros_graph import WAIT_S, wait_until
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -217,18 +217,60 @@ def test_touch_that_cannot_be_used_ends_in_an_upright_vessel_and_a_latched_fault
     wait_until(lambda: 'pour' in pour.phases)
 
 
-def test_a_control_loop_that_hangs_is_caught_by_the_watchdog(pour, monkeypatch):
-    pour.begin()
+@pytest.fixture
+def hang(monkeypatch):
+    """Let a method hang until the end of the test, or until the event that this returns is set."""
     may_go_on = threading.Event()
-    decide = pour.node._tick
 
-    def hang():
-        may_go_on.wait(10)
-        decide()
-    monkeypatch.setattr(pour.node, '_tick', hang)
+    def hang(owner, name):
+        function, hangs = getattr(owner, name), threading.Event()
+
+        def hanging(*arguments, **keywords):
+            hangs.set()
+            assert may_go_on.wait(WAIT_S), 'it hung until the end of the wait'
+            return function(*arguments, **keywords)
+        monkeypatch.setattr(owner, name, hanging)
+        assert hangs.wait(WAIT_S)
+        return may_go_on
+    yield hang
+    may_go_on.set()
+
+
+def test_a_decision_that_hangs_is_caught_by_the_watchdog_and_comes_to_nothing(pour, hang):
+    pour.begin()
+    may_go_on = hang(pour.node._policy, 'decide')
     assert 'no fresh action' in pour.wait_for_fault()
     pour.wait_until_upright()
+    written = len(pour.controller.motion_commands())
     may_go_on.set()
+    ticks = len(pour.tilts_rad)
+    wait_until(lambda: len(pour.tilts_rad) > ticks + 2)
+    assert len(pour.controller.motion_commands()) == written
+
+
+def test_stop_answers_while_a_decision_hangs(pour, graph, hang):
+    pour.begin()
+    hang(pour.node._policy, 'decide')
+    answer = graph.call(Trigger, '/pouring/stop', timeout_s=7.0)
+    assert answer.success, answer.message
+    assert pour.controller.state == 4
+
+
+def test_stop_answers_while_a_command_to_the_arm_hangs(controller, settings, graph, start_fingers, hang):
+    pour = Pour(graph, start_fingers(), controller, {**settings, 'arm.call_deadline_s': 10.0})
+    pour.begin()
+    hang(pour.node._arm._main.api, 'set_position')
+    answer = graph.call(Trigger, '/pouring/stop', timeout_s=7.0)
+    assert answer.success, answer.message
+    assert controller.state == 4
+
+
+def test_a_shutdown_is_not_held_up_by_a_decision_that_hangs(pour, hang):
+    pour.begin()
+    hang(pour.node._policy, 'decide')
+    assert pour.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert abs(pour.tilt_deg) < 0.5
+    assert not pour.node.has_crashed, 'it waited for the decision'
 
 
 def test_stop_stands_still_where_it_is_and_needs_a_new_arming(pour):
@@ -243,6 +285,26 @@ def test_stop_stands_still_where_it_is_and_needs_a_new_arming(pour):
     assert not pour.call('start').success
     assert pour.call('arm').success and pour.call('start').success
     wait_until(lambda: pour.phases[-1] == 'done', timeout_s=60)
+
+
+def test_an_embedding_of_another_size_is_refused_and_counted(pour):
+    pour.begin()
+    strange = Prediction(time.time_ns(), SensorIdentity('left', 'digit'), np.zeros(2 * EMBEDDING_SIZE, np.float32))
+    for _ in range(3):
+        pour.fingers._publisher.publish(stamped_embedding_message(strange))
+    wait_until(lambda: pour.node._refused_messages >= 1)
+    assert pour.node._embeddings['left'].size == EMBEDDING_SIZE
+    assert pour.node.health().values['refused_messages'] >= 1
+    wait_until(lambda: pour.phases[-1] == 'done', timeout_s=60)
+
+
+@pytest.mark.parametrize('content', ['no json', '{"models": [{"sha256": 5, "sensors": ["left", "right"]}]}'])
+def test_model_info_that_is_none_is_told(pour, content):
+    pour.begin()
+    pour.fingers._model_info.publish(String(data=content))
+    assert 'model_info is not what a perception node publishes' in pour.wait_for_fault()
+    pour.wait_until_upright()
+    assert not pour.node.has_crashed
 
 
 def test_a_fault_of_the_controller_is_told_and_stops_the_pour(pour):
@@ -280,11 +342,12 @@ def test_the_embeddings_of_another_encoder_start_no_pour(controller, settings, g
     assert not refused.success and 'cdcdcd' in refused.message
 
 
-def test_a_dry_run_writes_no_motion(controller, settings, graph, start_fingers):
+def test_a_dry_run_goes_through_the_phases_without_motion(controller, settings, graph, start_fingers):
     pour = Pour(graph, start_fingers(), controller, {**settings, 'arm.dry_run': True})
     wait_until(lambda: pour.node._stamps_ns.keys() == set(SENSORS) and pour.node._encoder_problem == '')
     assert pour.call('arm').success and pour.call('start').success
-    wait_until(lambda: 'approach' in pour.phases)
+    wait_until(lambda: pour.phases[-1] == 'done')
+    assert pour.phases == ['idle', 'baseline', 'approach', 'retract', 'done']
     assert controller.motion_commands() == []
 
 

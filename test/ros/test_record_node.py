@@ -1,6 +1,7 @@
 """recorder: what is in its bags, bit for bit, however it ends, and what it says about what it could not keep."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -188,6 +189,14 @@ def test_a_full_disk_is_an_error_and_the_bag_is_closed(graph, record, tmp_path):
     assert (tmp_path / 'one' / 'metadata.yaml').exists()
 
 
+def test_a_bag_that_is_removed_is_an_error_and_no_crash(graph, record, tmp_path):
+    node = record(flush_period_s=0.01)
+    shutil.rmtree(tmp_path / 'one')
+    wait_until(lambda: node._queue.fault)
+    assert node.health().level == DiagnosticStatus.ERROR and 'was removed' in node.health().summary
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS and not node.has_crashed
+
+
 def test_a_second_recording_needs_another_name(graph, record, tmp_path):
     node = record()
     node.trigger_deactivate()
@@ -244,5 +253,5 @@ def count_in_file(file):
 def test_a_folder_that_cannot_be_made_is_one_line_and_no_start(start_process, tmp_path):
     (tmp_path / 'file').touch()
     code, output = start_process('record_node', '--ros-args', '-p', f'folder:={tmp_path / "file"}').end()
-    assert code == 3 and 'cannot be made: Not a directory. Record elsewhere.' in output
+    assert code == 2 and 'cannot be made: Not a directory. Record elsewhere.' in output
     assert 'Traceback' not in output

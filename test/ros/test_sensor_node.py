@@ -195,6 +195,39 @@ def test_frozen_and_black_frames_are_not_published(graph, frames_folder, scripte
     assert node.state_label == 'active'
 
 
+def test_a_node_that_refuses_every_frame_as_too_old_is_faulty_and_answers_who_waits(graph, frames_folder, scripted):
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder, rate_hz=5.0, dead_after_periods=4,
+                                                         max_frame_age_ms=100.0))
+    images, answers = graph.listen(Image, f'{LEFT}/image_raw'), []
+    wait_until(lambda: images and node._gel.in_contact is not None)
+    scripted[0].change_image = lambda image: time.sleep(0.15) or image
+    asking = threading.Thread(
+        target=lambda: answers.append(graph.call(Trigger, f'{LEFT}/sensor/capture_reference')))
+    asking.start()
+    asking.join(30)
+    assert not answers[0].success and 'Lower the load of the machine, or raise max_frame_age_ms' in answers[0].message
+    assert 'ms old when it could be published, the limit is 100 ms' in node._fault
+    scripted[0].change_image = lambda image: image
+    wait_until(lambda: node._fault == '')
+
+
+def test_a_driver_that_still_holds_its_thread_at_the_next_start_is_a_fault_until_it_lets_go(
+        graph, frames_folder, scripted, monkeypatch):
+    monkeypatch.setattr(frame_grabber, 'DRIVER_TIMEOUT_S', 0.05)
+    images, returns = graph.listen(Image, f'{LEFT}/image_raw'), threading.Event()
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    wait_until(lambda: images)
+    scripted[0].change_image = lambda image: returns.wait(30) and image
+    wait_until(lambda: node._warning or node._fault)
+    node.trigger_deactivate()
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    wait_until(lambda: 'does not return from its driver. Unplug it' in node._fault)
+    images.clear()
+    returns.set()
+    wait_until(lambda: images and node._fault == '')
+    assert not node.has_crashed
+
+
 def test_a_replay_without_frames_leaves_the_node_inactive_with_one_line(graph, tmp_path):
     node = graph.add(SensorNode, LEFT, active=False, **replay_settings(tmp_path))
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -235,6 +268,31 @@ def test_a_process_ends_by_itself_at_the_end_of_a_replay(start_process, frames_f
     code, output = start_process('sensor_node', '--ros-args', '-p', 'source:=replay',
                                  '-p', f'replay_path:={frames_folder}').end()
     assert code == 0 and 'has ended' in output
+
+
+def test_a_damaged_picture_of_a_replay_that_loops_is_told_too(graph, frames_folder, capfd):
+    (frames_folder / '02.png').write_bytes(b'no picture')
+    node = graph.add(SensorNode, LEFT, **replay_settings(frames_folder))
+    wait_until(lambda: node._grabber.statistics().failed_grabs > 1)
+    wait_until(lambda: '02.png is not a readable image' in capfd.readouterr().err)
+
+
+def test_a_replay_of_which_a_picture_is_damaged_says_so_at_its_end(start_process, frames_folder):
+    (frames_folder / '02.png').write_bytes(b'no picture')
+    code, output = start_process('sensor_node', '--ros-args', '-p', 'source:=replay',
+                                 '-p', f'replay_path:={frames_folder}').end()
+    assert code == 0 and 'not replayed whole. Faults: 1; the last one: ' in output and '02.png is not a read' in output
+
+
+@pytest.mark.parametrize('settings, told', [
+    (['source:=device', 'camera_controls:=EXPOSUR=1'], "Did you mean 'EXPOSURE'"),
+    (['source:=replay', 'replay_timing:=lockstep', "replay_answer_topic:='no topic'"], "is 'no topic', which cannot"),
+    (['source:=replay', 'kind:=gelsight_mini_markers', 'depth:=true'], 'tell no depth')])
+def test_a_setting_that_only_configure_can_judge_is_one_line_and_exit_code_2(
+        start_process, frames_folder, settings, told):
+    code, output = start_process('sensor_node', '--ros-args', '-p', f'replay_path:={frames_folder}', *(
+        argument for setting in settings for argument in ('-p', setting))).end()
+    assert code == 2 and told in output and len(output.strip().splitlines()) == 1, output
 
 
 def test_a_process_without_frames_says_so_in_one_line_and_fails(start_process, tmp_path):

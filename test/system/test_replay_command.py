@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_typestore
+
+from visuotactile_ros.ros_interface.bag_writer import BagWriter
 
 ROOT = Path(__file__).parents[2]
 FRAMES = sorted((ROOT / 'test' / 'data' / 'real_frames').glob('gelsight_mini_*.jpg'))[:6]
@@ -29,7 +33,8 @@ def test_every_real_frame_gets_its_embedding_and_predictions(tmp_path):
     assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith('frame')] == \
         [['frame', str(number)] for number in range(1, 7)]
     result = json.loads((tmp_path / 'replay.json').read_text())
-    assert result['complete'] and result['frames_published'] == len(result['embeddings']) == 6
+    assert result['complete'] and result['problem'] == ''
+    assert result['frames_recorded'] == result['frames_published'] == len(result['embeddings']) == 6
     stamps = [entry['stamp_ns'] for entry in result['embeddings']]
     assert stamps == sorted(set(stamps))
     for entry in result['embeddings']:
@@ -40,6 +45,36 @@ def test_every_real_frame_gets_its_embedding_and_predictions(tmp_path):
             assert sum(probabilities.values()) == pytest.approx(1.0, abs=1e-3)
     embeddings = np.array([entry['embedding'] for entry in result['embeddings']])
     assert np.ptp(embeddings, axis=0).max() > 1e-3, 'six different frames have one embedding'
+
+
+def test_a_recording_of_which_a_part_is_damaged_is_not_complete_and_black_pictures_are_encoded_too(tmp_path):
+    recording, black = tmp_path / 'frames', np.zeros((240, 320, 3), np.uint8)
+    recording.mkdir()
+    for number in range(7):
+        cv2.imwrite(str(recording / f'{number}.png'), black)
+    (recording / '3.png').write_bytes((recording / '3.png').read_bytes()[:100])
+    done = replay(recording, '--timing', 'lockstep', '--output', tmp_path / 'replay.json')
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert '6 of 7 frames encoded' in done.stdout and '3.png is not a readable image' in done.stdout
+    assert 'of 7 recorded frames 6 were published and 6 encoded. Look' in done.stderr
+    result = json.loads((tmp_path / 'replay.json').read_text())
+    assert not result['complete'] and result['problem'] in done.stderr
+
+
+def test_a_bag_that_is_cut_off_is_encoded_as_far_as_it_goes_and_the_damage_is_told(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    bag.add_topic('/camera/image/compressed', 'sensor_msgs/msg/CompressedImage')
+    types = get_typestore(Stores.ROS2_JAZZY)
+    header = types.types['std_msgs/msg/Header'](types.types['builtin_interfaces/msg/Time'](5, 0), 'gel')
+    for number, frame in enumerate(FRAMES[:3]):
+        image = types.types['sensor_msgs/msg/CompressedImage'](header, 'jpeg', np.fromfile(frame, np.uint8))
+        content = bytes(types.serialize_cdr(image, 'sensor_msgs/msg/CompressedImage'))
+        bag.write('/camera/image/compressed', content, 1000 + number, 1000 + number)
+        bag.flush()
+    done = replay(tmp_path / 'bag', '--timing', 'lockstep', '--output', tmp_path / 'replay.json')
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert '3 of 3 frames encoded' in done.stdout and 'is damaged after 3 images' in done.stderr
+    assert 'was not replayed whole' in done.stdout
 
 
 @pytest.mark.parametrize('kind', ['absent', 'empty folder', 'text file'])

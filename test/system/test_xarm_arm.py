@@ -15,9 +15,11 @@ import pytest
 
 from visuotactile_ros.errors import ArmError
 from visuotactile_ros.parameters.arm import ArmParameters
+from visuotactile_ros.robot.motion_limits import MotionLimitError
 from visuotactile_ros.robot.vessel_geometry import lip_position_mm, tilt_from_pose
 from visuotactile_ros.robot.watchdog import Watchdog
 from visuotactile_ros.robot.xarm_arm import XArmArm
+from visuotactile_ros.robot.xarm_sdk import LateAnswerError
 from visuotactile_ros.simulation.xarm_controller import XArmController
 from visuotactile_ros.simulation.xarm_protocol import MOTION_REGISTERS, Register
 
@@ -124,10 +126,12 @@ def test_velocity_mode_pours_and_ends_by_itself(controller):
     arm.connect()
     arm.arm()
     arm.approach_tilt(3.0)
-    arm.command_tilt_step(0.25)
-    # Nothing more is commanded: the controller itself must end the motion.
     wait_for(lambda: controller.state == 2)
-    assert 3.0 < arm.read_state().tilt_deg < 3.8
+    before_deg = arm.read_state().tilt_deg
+    arm.command_tilt_step(0.25)
+    # Nothing more is commanded: the controller itself must end the motion, one step further on.
+    wait_for(lambda: controller.state == 2)
+    assert arm.read_state().tilt_deg - before_deg == pytest.approx(0.25, abs=0.05)
     assert all(len(command.payload) == 29 for command in controller.motion_commands())
     arm.retract()
     assert abs(arm.read_state().tilt_deg) < 0.2
@@ -177,7 +181,7 @@ def test_a_hanging_controller(controller, pouring):
     controller.hang(60.0)
     with pytest.raises(ArmError, match='no answer in time'):
         bounded(pouring.command_tilt_step, 0.25)
-    assert_latched(pouring, controller, 'no answer in time')
+    assert_latched(pouring, controller, 'no report of the xArm')
     with pytest.raises(ArmError, match='emergency stop'):
         bounded(pouring.stop)
 
@@ -232,6 +236,102 @@ def late_once(function, calls):
         calls.append(arguments)
         return (3, []) if len(calls) == 1 else function(*arguments, **keywords)
     return call
+
+
+def answer_late(monkeypatch, api, method, times):
+    """Let the next `times` answers to a method of the library come too late."""
+    function, left = getattr(api, method), [times]
+
+    def call(*arguments, **keywords):
+        left[0] -= 1
+        return (3, []) if left[0] >= 0 else function(*arguments, **keywords)
+    monkeypatch.setattr(api, method, call)
+
+
+@pytest.mark.parametrize('method', ['get_joint_states', 'get_position', 'get_err_warn_code', 'get_state'])
+def test_late_answers_before_a_step_leave_the_way_back_open(controller, pouring, monkeypatch, method):
+    time.sleep(STEP_S)
+    pouring.approach_tilt(4.0)
+    written = len(controller.motion_commands())
+    answer_late(monkeypatch, pouring._main.api, method, 2)
+    with pytest.raises(LateAnswerError):
+        bounded(pouring.command_tilt_step, 0.25)
+    assert len(controller.motion_commands()) == written
+    assert pouring.armed and pouring.fault == ''
+    answer_late(monkeypatch, pouring._main.api, method, 6)
+    bounded(pouring.fail_safe, 'no fresh action')
+    assert abs(pouring.read_state().tilt_deg) < 0.2
+    assert_latched(pouring, controller, 'no fresh action; the vessel is upright')
+
+
+def test_answers_that_stay_late_end_the_way_back(controller, pouring, monkeypatch):
+    answer_late(monkeypatch, pouring._main.api, 'get_joint_states', 1000)
+    bounded(pouring.fail_safe, 'no fresh action')
+    assert controller.state == 4
+    assert_latched(pouring, controller, 'no fresh action; stopped, because it cannot retract')
+
+
+def test_a_lost_stop_connection_alone_brings_the_vessel_back(controller, pouring):
+    pouring.approach_tilt(8.0)
+    written = len(controller.motion_commands())
+    pouring._stop_link.close()
+    assert_latched(pouring, controller, 'the stop connection to the xArm is lost; the vessel is upright')
+    assert abs(pouring.read_state().tilt_deg) < 0.2
+    assert len(controller.motion_commands()) > written
+    pouring.arm()
+    bounded(pouring.stop)
+    assert controller.state == 4, 'arming did not open the stop connection again'
+
+
+@pytest.mark.parametrize('motion', [lambda arm: arm.command_tilt_step(0.25), lambda arm: arm.approach_tilt(5.0)])
+def test_nothing_tilts_further_without_a_stop_connection(controller, connected, monkeypatch, motion):
+    monkeypatch.setattr(XArmArm, '_watch', lambda arm: None)
+    connected.connect()
+    connected.arm()
+    connected._stop_link.close()
+    with pytest.raises(ArmError, match='stop connection'):
+        bounded(motion, connected)
+    assert not controller.motion_commands()
+
+
+def test_an_approach_that_a_fail_safe_ends_says_why(connected):
+    connected.arm()
+    refusals = []
+    moving = threading.Thread(target=lambda: refusals.append(pytest.raises(ArmError, connected.approach_tilt, 40.0)),
+                              daemon=True)
+    moving.start()
+    wait_for(lambda: connected.read_state().tilt_deg > 1.0)
+    bounded(connected.fail_safe, 'touch is lost')
+    moving.join(WAIT_S)
+    assert refusals[0].value.problem == 'touch is lost'
+
+
+def test_no_step_slips_in_while_the_vessel_returns(controller, pouring):
+    pouring.approach_tilt(12.0)
+    returning = threading.Thread(target=pouring.fail_safe, args=('no fresh action',), daemon=True)
+    returning.start()
+    wait_for(lambda: pouring.read_state().tilt_deg < 11.5)
+    # A step that waited for the end of the return would find the arm latched.
+    with pytest.raises(ArmError, match='^no fresh action'):
+        pouring.command_tilt_step(0.25)
+    returning.join(WAIT_S)
+    assert_latched(pouring, controller, 'no fresh action; the vessel is upright')
+
+
+def test_the_budget_of_forward_steps_is_that_of_one_pour(controller):
+    arm = XArmArm(settings(controller.host, forward_travel_limit_deg=1.0))
+    arm.connect()
+    arm.arm()
+    for _ in range(2):
+        for _ in range(4):
+            arm.command_tilt_step(0.25)
+            time.sleep(STEP_S)
+        arm.command_tilt_step(-0.25)
+        time.sleep(STEP_S)
+        with pytest.raises(MotionLimitError, match='budget'):
+            arm.command_tilt_step(0.25)
+        arm.retract()
+    arm.close()
 
 
 def test_a_late_answer_is_asked_for_again(connected, monkeypatch):
@@ -461,11 +561,19 @@ def test_dry_run_writes_nothing_that_moves(controller):
         arm.command_tilt_step(0.5)
     arm.grasp()
     arm.retract()
-    arm.stop()
     arm.close()
     registers = {command.register for command in controller.commands()}
     assert not registers & {*MOTION_REGISTERS, Register.ENABLE_MOTION, Register.SET_MODE, Register.SET_STATE,
                             Register.TOOL_MODBUS}
+
+
+def test_a_stop_is_sent_even_in_a_dry_run(controller):
+    arm = XArmArm(settings(controller.host, dry_run=True))
+    arm.connect()
+    arm.stop()
+    sent = [command.payload for command in controller.commands() if command.register == Register.SET_STATE]
+    assert sent == [b'\x04']
+    arm.close()
 
 
 def test_the_gripper_holds_the_vessel_and_opens(controller, connected):
@@ -473,6 +581,26 @@ def test_the_gripper_holds_the_vessel_and_opens(controller, connected):
     assert controller.gripper.position == pytest.approx(controller.gripper.object_position, abs=1)
     connected.release()
     assert controller.gripper.position == pytest.approx(0, abs=1)
+
+
+def test_a_gripper_that_holds_the_vessel_never_opens_to_grasp_again(controller, connected, monkeypatch):
+    connected.grasp()
+    gripper, positions = controller.gripper, []
+    answer = gripper.answer
+
+    def answer_and_look(frame, now_s):
+        reply = answer(frame, now_s)
+        positions.append(gripper.position)
+        return reply
+    monkeypatch.setattr(gripper, 'answer', answer_and_look)
+    # A new connection, and a move that failed: either forgets what the gripper was told before.
+    connected.connect()
+    connected.grasp()
+    with monkeypatch.context() as failing, pytest.raises(ArmError, match='not finished in time'):
+        failing.setattr(connected._main.api, 'robotiq_set_position', lambda *_, **__: (100, []))
+        connected.grasp()
+    connected.grasp()
+    assert positions and min(positions) > gripper.object_position - 1
 
 
 def test_a_gripper_that_is_missing_latches(controller, connected):

@@ -8,15 +8,16 @@ import pytest
 
 from training.evaluation import calibrate_gel_health as calibration
 from training.fit_gel_optics import FRAMES, read_frame
+from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors.gel_health import GelChange, GelHealthLimits
-from visuotactile_ros.sensors.reference_frame import mean_difference
+from visuotactile_ros.sensors.reference_frame import ReferenceFrame, mean_difference
 
 REAL_FRAMES = Path(__file__).parents[2] / FRAMES
-NO_DRIFT = np.zeros((1, 6, 3))
+LIMIT = 4.0
 
 
-def change(value):
-    return GelChange(value, value, value, value)
+def measured(value, change_level=0.0):
+    return calibration.Measured(GelChange(value, value, value, value), change_level)
 
 
 def test_real_sessions_show_no_press_but_the_drift_around_it():
@@ -28,9 +29,29 @@ def test_real_sessions_show_no_press_but_the_drift_around_it():
         assert np.abs(image.astype(float) - background)[60:180, 80:240].max() < 40.0
 
 
-def test_the_drift_of_every_real_session_is_measured():
-    drift = calibration.session_drifts(REAL_FRAMES)
-    assert drift.shape == (12, 6, 3) and np.abs(drift).max() < 15.0
+def test_real_sessions_propose_or_check_and_none_does_both():
+    proposing, checking = (calibration.session_drifts(REAL_FRAMES, half)
+                           for half in (calibration.PROPOSING, calibration.CHECKING))
+    assert proposing.shape == checking.shape == (6, 6, 3)
+    assert np.abs([proposing, checking]).max() < 15.0
+    assert len({drift.tobytes() for drift in (*proposing, *checking)}) == 12
+    checked = calibration.measure_real(REAL_FRAMES, 'gelsight', [])['none', 0.0]
+    assert len(checked) == len(calibration.real_sessions(REAL_FRAMES, 'gelsight')) // 2
+
+
+@pytest.mark.parametrize('kind', ['gelsight', 'gelsight_mini'])
+def test_real_light_that_has_drifted_is_mended_by_a_new_reference(kind):
+    background = read_frame(REAL_FRAMES / f'{kind}_background.jpg').astype(np.uint8)
+    for image in calibration.real_sessions(REAL_FRAMES, kind):
+        reference = ReferenceFrame(kind, 3, 0.5, 0.2, 0.1, touched_change_level=calibration.touched_change_level(kind))
+        for _ in range(3):
+            reference.update(background)
+        reference.update(image)
+        assert reference.in_contact
+        reference.request()
+        for _ in range(3):
+            reference.update(image)
+        assert not reference.in_contact and not reference.is_collecting
 
 
 def test_a_simulated_session_drifts_like_a_real_one(monkeypatch):
@@ -56,8 +77,8 @@ class FixedFactor:
 
 
 def test_proposed_limits_lie_at_the_rim_of_the_undamaged_and_the_middle_of_the_damaged():
-    changes = {('none', 0.0): [change(value) for value in np.linspace(0.0, 1.0, 201)],
-               **{(part, 1.0): [change(value) for value in (2.0, 3.0, 7.0)] for part in calibration.PARTS}}
+    changes = {('none', 0.0): [measured(value) for value in np.linspace(0.0, 1.0, 201)],
+               **{(part, 1.0): [measured(value) for value in (2.0, 3.0, 7.0)] for part in calibration.PARTS}}
     limits = calibration.propose_limits(changes)
     assert limits['as_new'] == pytest.approx(dict.fromkeys(calibration.PARTS, 0.995))
     assert limits['worn_out'] == dict.fromkeys(calibration.PARTS, 3.0)
@@ -65,17 +86,23 @@ def test_proposed_limits_lie_at_the_rim_of_the_undamaged_and_the_middle_of_the_d
 
 def test_rates_count_alarms_and_names():
     limits = GelHealthLimits()
-    worn = GelChange(limits.worn_out.scratches, 0.0, 0.0, 0.0)
-    as_new = change(0.0)
+    worn = calibration.Measured(GelChange(limits.worn_out.scratches, 0.0, 0.0, 0.0), LIMIT + 1.0)
+    as_new = measured(0.0, LIMIT)
     none, scratched, bubbled = calibration.rates(
-        {('none', 0.0): [as_new] * 4, ('scratches', 1.0): [worn, as_new], ('bubbles', 1.0): [worn]}, limits)
+        {('none', 0.0): [as_new] * 4, ('scratches', 1.0): [worn, as_new], ('bubbles', 1.0): [worn]}, limits, LIMIT)
     assert (none['worn_share'], none['below_1_share'], none['named_right_share']) == (0.0, 0.0, None)
     assert (scratched['worn_share'], scratched['named_right_share'], scratched['lowest_score']) == (0.5, 0.5, 0.0)
     assert (bubbled['worn_share'], bubbled['named_right_share']) == (1.0, 0.0)
+    assert [row['refused_as_touched_share'] for row in (none, scratched, bubbled)] == [0.0, 0.5, 1.0]
+
+
+def test_the_limit_in_use_is_that_of_the_preset():
+    assert calibration.touched_change_level('gelsight') == 7.0
+    assert calibration.touched_change_level('digit') == SensorParameters().touched_change_level
 
 
 def test_touched_real_references_are_refused_by_the_proposed_limits():
-    result = calibration.touch_at_start(REAL_FRAMES, 'gelsight_mini', range(2), 1, NO_DRIFT)
+    result = calibration.touch_at_start(REAL_FRAMES, 'gelsight_mini', range(2), 1)
     assert result['real_presses']['references'] == 24
     for group, share in (('real_presses', 1.0), ('real_untouched', 0.0), ('untouched', 0.0)):
         assert (result[group]['refused_as_first'], result[group]['refused_with_stored']) == (share, share)

@@ -10,10 +10,9 @@ import yaml
 
 from training import export_onnx, export_tower
 from training.checkpoint import save_checkpoint
-from training.datasets.rendered import CLASS_NAMES
 from training.export_tower import export_checkpoint, export_untrained, fit_temperature
 from training.networks.tlv_core import TlvCore
-from training.pretrain import VOCABULARY_FILE, tlv_core_shape
+from training.pretrain import VOCABULARY_FILE, load_trained, tlv_core_shape
 from training.recipe import TlvCoreRecipe, recipe_as_dict
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ModelError
@@ -33,8 +32,7 @@ def checkpoint(tmp_path_factory):
     tokenizer = Tokenizer.train(['a rough ball'], 260)
     tokenizer.save(folder / VOCABULARY_FILE)
     torch.manual_seed(0)
-    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size,
-                                   {name: len(names) for name, names in CLASS_NAMES.items()}))
+    model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
     save_checkpoint(folder, model, None, {'step': 0, 'recipe': recipe_as_dict(recipe), 'metrics': {}, 'seconds': 0.0})
     return folder
 
@@ -51,10 +49,7 @@ def test_exported_touch_tower_gives_what_torch_gives(checkpoint, tmp_path):
     # The grips of the data are all of one kind: the others may have too few frames for statistics.
     assert 'gelsight_mini_markers' in encoder.card.out_of_distribution
     assert encoder.card.unknown_sensor_id == len(encoder.card.sensor_ids) == 4
-    model = TlvCore(tlv_core_shape(TlvCoreRecipe(**TINY), 260,
-                                   {name: len(names) for name, names in CLASS_NAMES.items()}))
-    from training.checkpoint import load_checkpoint
-    load_checkpoint(checkpoint, model)
+    model = load_trained(checkpoint).model
     image = np.random.default_rng(5).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     for kind, sensor_id in (('digit', 2), ('never seen', 4)):
         prediction, again = encoder.encode([frame(kind, image), frame(kind, image)])
@@ -94,6 +89,20 @@ def test_graph_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
 
     monkeypatch.setattr(export_tower, 'onnx_bytes', other_weights)
     with pytest.raises(ModelError, match='turns an embedding away from that of torch'):
+        export_checkpoint(checkpoint, tmp_path / 'tiny', 'touch', 'float32')
+    assert not (tmp_path / 'tiny').exists()
+
+
+def test_graph_whose_logits_differ_is_not_written(checkpoint, tmp_path, monkeypatch):
+    honest = export_tower.onnx_bytes
+
+    def other_head(graph, *arguments):
+        with torch.no_grad():
+            graph.model.classifiers['hardness'].bias.add_(0.01)
+        return honest(graph, *arguments)
+
+    monkeypatch.setattr(export_tower, 'onnx_bytes', other_head)
+    with pytest.raises(ModelError, match='gives hardness up to 0.01 away from torch, above 0.005'):
         export_checkpoint(checkpoint, tmp_path / 'tiny', 'touch', 'float32')
     assert not (tmp_path / 'tiny').exists()
 

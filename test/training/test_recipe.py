@@ -26,7 +26,7 @@ def test_shipped_model_was_trained_by_the_shipped_recipe():
 
 def test_shipped_recipe_gives_a_network_that_encodes():
     recipe = load_recipe(ROOT / 'training/recipes/tlv_core_tiny.yaml', TlvCoreRecipe)
-    model = TlvCore(tlv_core_shape(recipe, 300, {'material': 10})).eval()
+    model = TlvCore(tlv_core_shape(recipe, 300)).eval()
     frames = torch.zeros(2, 1, recipe.image_size_px, recipe.image_size_px, 3, dtype=torch.uint8)
     with torch.no_grad():
         embedding = model.touch_embedding(model.touch_feature(frames), torch.tensor([0, len(recipe.sensor_kinds)]))

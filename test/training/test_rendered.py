@@ -1,6 +1,7 @@
 """Rendered triplets: reproducible, labelled by the record that drew them, split by region and sensor kind."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from training.datasets.rendered import RenderedTriplets, render_data
 from training.datasets.sampled_contacts import (
     FRAMES_PER_GRIP,
+    MATERIALS_HELD_OUT_IN_VAIN,
     NOT_A_GRASP,
     contact_values,
     motion_values,
@@ -18,9 +20,10 @@ from training.recipe import TlvCoreRecipe
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.simulation.contact import ContactState
-from visuotactile_ros.simulation.objects import is_held_out
+from visuotactile_ros.simulation.objects import MATERIALS, is_held_out
+from visuotactile_ros.simulation.world import PouringWorld
 
-RECIPE = TlvCoreRecipe(train_samples=12, validation_samples=6, held_out_samples=4, unseen_sensor_samples=4,
+RECIPE = TlvCoreRecipe(train_samples=12, validation_samples=6, held_out_samples=16, unseen_sensor_samples=4,
                        image_size_px=32, grip_share=0.5)
 
 
@@ -30,7 +33,7 @@ def data(tmp_path_factory):
 
 
 def samples(data, split: str) -> RenderedTriplets:
-    return RenderedTriplets(data.split(split), Tokenizer([]), 12)
+    return data.triplets(split, Tokenizer([]), 12)
 
 
 def test_batch_has_the_shapes_it_promises(data):
@@ -60,7 +63,19 @@ def test_rows_of_a_batch_belong_together(data):
 def test_only_known_kinds_outside_the_split_of_the_unseen_one(data):
     assert set(samples(data, 'held_out').labels['sensor_id'].tolist()) == {0, 1, 2, 3}
     assert set(samples(data, 'unseen_sensor').labels['sensor_id'].tolist()) == {0}
-    assert not samples(data, 'held_out').batch(np.arange(4))['in_grip'].any()
+    held_out = samples(data, 'held_out')
+    assert not held_out.batch(np.arange(len(held_out)))['in_grip'].any()
+
+
+def test_held_out_samples_are_of_regions_that_no_grip_enters(data):
+    everything, evaluated = RenderedTriplets(data.split('held_out'), Tokenizer([]), 12), samples(data, 'held_out')
+    left_out = [MATERIALS.index(material) for material in MATERIALS_HELD_OUT_IN_VAIN]
+    kept = np.flatnonzero(~np.isin(everything.labels['material'], left_out))
+    assert 0 < len(evaluated) == len(kept) < len(everything) == 16
+    batch, expected = evaluated.batch(np.arange(len(kept))), everything.batch(kept)
+    for name, values in expected.items():
+        assert (batch[name] == values).all(), name
+    assert len(samples(data, 'train')) == 12
 
 
 def test_rendering_again_gives_the_same_bytes(data, tmp_path):
@@ -74,6 +89,19 @@ def test_data_of_another_recipe_is_refused(data):
         render_data(dataclasses.replace(RECIPE, data=str(data.folder), train_samples=13))
 
 
+def test_data_of_another_seed_is_refused_even_if_it_does_not_name_its_own(data, tmp_path):
+    with pytest.raises(ConfigurationError, match='data of another recipe'):
+        render_data(dataclasses.replace(RECIPE, data=str(data.folder), seed=1))
+    settings = json.loads((data.folder / 'settings.json').read_text())
+    assert settings.pop('seed') == 0
+    (tmp_path / 'settings.json').write_text(json.dumps(settings))
+    old = dataclasses.replace(RECIPE, data=str(tmp_path))
+    for seed in (0, 3):
+        assert render_data(dataclasses.replace(old, seed=seed), unrecorded_seed=seed).folder == tmp_path
+    with pytest.raises(ConfigurationError, match='data of another recipe'):
+        render_data(dataclasses.replace(old, seed=1))
+
+
 @pytest.mark.parametrize('region', ['train', 'held_out'])
 def test_presses_stay_in_their_region(region):
     rng = np.random.default_rng(0)
@@ -83,6 +111,13 @@ def test_presses_stay_in_their_region(region):
         assert is_held_out(contact.object) == (region == 'held_out')
         outcomes.add(outcome)
     assert outcomes == {NOT_A_GRASP, 0, 1}
+
+
+def test_no_vessel_in_a_grip_is_of_a_region_that_is_evaluated_as_held_out():
+    vessels = [PouringWorld(seed).vessel for seed in range(2000)]
+    vessels += [sample_grip(np.random.default_rng(seed)).moments[0].object for seed in range(300)]
+    entered = {vessel.material for vessel in vessels if is_held_out(vessel)}
+    assert entered == set(MATERIALS_HELD_OUT_IN_VAIN), 'what is left out must be, and nothing else'
 
 
 def test_moments_of_a_grip_differ_in_load_only():

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.batch_loader import sample_indices
@@ -141,6 +142,31 @@ def test_damaged_checkpoint_is_refused(tmp_path):
         trainer(tmp_path, resume=True)
     with pytest.raises(ModelError, match='holds no checkpoint'):
         trainer(tmp_path / 'nothing', resume=True)
+
+
+@pytest.mark.parametrize('renamed', [1, 2])
+def test_checkpoint_whose_writing_was_interrupted_is_not_resumed(renamed, tmp_path, monkeypatch):
+    trainer(tmp_path).run(until_step=2)
+    continued, replace, done = trainer(tmp_path, resume=True), os.replace, []
+
+    def killed(source, target):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        replace(source, target)
+        done.append(target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr('training.checkpoint.os.replace', killed)
+        continued.run(until_step=4)
+    with pytest.raises(ModelError, match='is of step 4, the state beside it of step 2'):
+        trainer(tmp_path, resume=True)
+
+
+def test_checkpoint_that_does_not_name_its_step_is_taken(tmp_path):
+    trainer(tmp_path).run(until_step=2)
+    for name in ('model', 'optimizer'):
+        save_file(load_file(tmp_path / f'{name}.safetensors'), tmp_path / f'{name}.safetensors')
+    assert trainer(tmp_path, resume=True).step == 2
 
 
 def test_too_few_samples_are_refused(tmp_path):

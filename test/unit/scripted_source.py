@@ -13,7 +13,6 @@ from visuotactile_ros.sensors.frame_grabber import FrameGrabber
 
 SENSOR = SensorIdentity('left', 'digit')
 PERIOD_S = 0.125  # exact in binary
-LONG_AGE_MS = 60_000.0
 NO_FRAME = SensorError('left: no frame', 'Check cable')
 
 
@@ -57,9 +56,10 @@ class ScriptedSource:
         return [self.frame(sequence, **look) for sequence in sequences]
 
 
-def grabber_of(source, *items, **settings):
-    """Make a grabber whose source is open, and let it take the items."""
-    grabber = FrameGrabber(source, SensorParameters(source='device', **settings), source.clock)
+def grabber_of(source, *items, warm_up_frames=0, **settings):
+    """Make a grabber of a device that is open, and let it take the items."""
+    settings |= {'source': 'device', 'warm_up_frames': warm_up_frames}
+    grabber = FrameGrabber(source, SensorParameters(**settings), source.clock)
     assert grabber.step()
     take(grabber, source, *items)
     return grabber
@@ -71,6 +71,11 @@ def take(grabber, source, *items):
         source.script.append(item)
         while source.script:
             grabber.step()
+
+
+def newest(grabber):
+    """The newest frame that a grabber lets out."""
+    return grabber.wait_for_newer(-1, 0.0)
 
 
 def wait_until(condition):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
+from scripted_source import wait_until
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import SensorIdentity
@@ -25,6 +26,7 @@ from visuotactile_ros.ros_interface.bag_writer import NO_TIME_NS, BagWriter, qos
 from visuotactile_ros.ros_interface.image_codec import decode_image, decode_vector
 from visuotactile_ros.ros_interface.message_definitions import message_definition
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.recorded_images import count_pictures
 from visuotactile_ros.sensors.replay import ReplaySource
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -323,7 +325,12 @@ def test_two_topics_without_an_index_must_be_chosen_from(tmp_path):
         bag.add_topic(topic, IMAGE)
         bag.write(topic, picture(number)[0], STAMP_NS + number, STAMP_NS)
     bag.flush()
-    assert 'are /left, /right; asked for the only one' in str(replay(tmp_path / 'bag')[1])
+    frames, error = replay(tmp_path / 'bag')
+    assert frames == [] and 'are /left, /right; asked for the only one' in str(error)
+    with pytest.raises(SensorError, match='asked for the only one'):
+        count_pictures(tmp_path / 'bag', '')
+    count, problem = count_pictures(tmp_path / 'bag', '/right')
+    assert count == 1 and 'is damaged after 1 images' in problem
     np.testing.assert_array_equal(replay(tmp_path / 'bag', topic='/right')[0], [picture(1)[1]])
 
 
@@ -341,7 +348,9 @@ def test_a_full_disk_ends_the_bag_and_leaves_what_was_flushed(tmp_path):
         queue.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert 'cannot be written: File too large. Make room' in queue.fault
+    # The first three were flushed, one by one; the fourth was lost with its flush.
+    assert 'cannot be written: File too large; at most 1 of the messages that count as written are lost. Make room' \
+        in queue.fault
     assert not queue.write(TOPIC, b'more', STAMP_NS, STAMP_NS)
     assert bag.message_counts[TOPIC] + queue.dropped[TOPIC] == 7 and queue.waiting_bytes == 0
     frames, error = replay(tmp_path / 'bag')
@@ -358,6 +367,46 @@ def test_a_disk_that_is_nearly_full_closes_the_bag_cleanly(tmp_path):
     frames, error = replay(tmp_path / 'bag')
     assert error is None or 'holds no frames' in str(error)
     assert len(frames) + queue.dropped[TOPIC] == 1
+
+
+def running_queue(folder):
+    """A queue that has flushed one picture and goes on."""
+    bag = BagWriter(folder)
+    queue = BagQueue(bag, 10**6, 1e-9, 0)
+    queue.add_topic(TOPIC, IMAGE)
+    worker = threading.Thread(target=queue.run)
+    worker.start()
+    queue.write(TOPIC, picture(0)[0], STAMP_NS, STAMP_NS)
+    wait_until(lambda: bag.message_counts.get(TOPIC) == 1 and bag.unflushed_messages == 0)
+    return queue, worker
+
+
+def test_a_bag_that_is_moved_while_it_is_written_is_finished_at_its_new_place(tmp_path):
+    queue, worker = running_queue(tmp_path / 'bag')
+    (tmp_path / 'bag').rename(tmp_path / 'moved')
+    queue.write(TOPIC, picture(1)[0], STAMP_NS + 1, STAMP_NS)
+    queue.finish()
+    worker.join(10.0)
+    assert queue.fault == '' and not (tmp_path / 'bag').exists()
+    frames, error = replay(tmp_path / 'moved')
+    assert error is None
+    np.testing.assert_array_equal(frames, [picture(number)[1] for number in range(2)])
+    assert sorted(path.name for path in (tmp_path / 'moved').iterdir()) == ['bag_0.mcap', 'metadata.yaml']
+
+
+@pytest.mark.parametrize('when', ['while messages come', 'just before its end'])
+def test_a_bag_that_is_removed_while_it_is_written_is_one_error(tmp_path, when):
+    if when == 'while messages come':
+        queue, worker = running_queue(tmp_path / 'bag')
+        shutil.rmtree(tmp_path / 'bag')
+        wait_until(lambda: queue.fault != '')
+    else:
+        queue = BagQueue(BagWriter(tmp_path / 'bag'), 10**6, 60.0, 0)
+        shutil.rmtree(tmp_path / 'bag')
+        queue.finish()
+        queue.run()
+    assert 'bag_0.mcap was removed, or moved to another disk' in queue.fault and 'Start a new recording' in queue.fault
+    assert not queue.write(TOPIC, b'more', STAMP_NS, STAMP_NS) and not (tmp_path / 'bag').exists()
 
 
 def test_a_queue_takes_what_it_has_room_for_and_counts_the_rest(tmp_path):

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from visuotactile_ros import pour
 from visuotactile_ros.bringup import GRAPHS, graph_environment, graph_processes, read_argument, read_arguments
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.arm import ArmParameters
 from visuotactile_ros.parameters.definition import load_parameter_yaml
+from visuotactile_ros.parameters.pouring_node import PouringNodeParameters
+from visuotactile_ros.resources import resource_path
 
 GIVEN = {'perception': {}, 'pour': {}, 'replay': {'path': '/tmp/frames'}}
 
@@ -48,6 +51,21 @@ def test_a_hardware_pour_is_a_dry_run_until_somebody_says_otherwise():
     assert pouring(dry_run='false').parameters['arm.dry_run'] is False
     with pytest.raises(ConfigurationError, match='dry_run'):
         pouring(dry_run='perhaps')
+
+
+def test_the_words_about_the_policy_are_true():
+    assert 'models/pouring_policy' in GRAPHS['pour']['policy'].description
+    assert PouringNodeParameters().policy == 'pouring_policy'
+    assert all('policy' not in load_parameter_yaml(resource_path(path))
+               for path in ('config/pouring.yaml', 'config/pour_hardware.yaml'))
+
+
+def test_make_pour_refuses_a_true_arm_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pour.signal, 'signal', lambda *_: None)
+    assert pour.main(['--output-folder', str(tmp_path / 'runs'), 'simulated:=false', 'arm_address:=192.168.1.217']) == 1
+    told = capsys.readouterr()
+    assert 'ros2 launch visuotactile_ros pour.launch.py simulated:=false' in told.err and told.err.count('\n') == 1
+    assert not (tmp_path / 'runs').exists()
 
 
 def test_the_simulation_is_where_everything_looks_for_it():

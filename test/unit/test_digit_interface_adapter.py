@@ -92,8 +92,8 @@ def digit(udev, film):
     return pictures
 
 
-def source(mode=QVGA, geometry=AS_TAKEN, warm_up_frames=0, sensor=SENSOR):
-    return DigitInterfaceSource(sensor, mode, warm_up_frames, geometry)
+def source(mode=QVGA, geometry=AS_TAKEN, sensor=SENSOR):
+    return DigitInterfaceSource(sensor, mode, geometry)
 
 
 def read_all(opened):
@@ -138,9 +138,11 @@ def test_device_is_chosen_by_its_serial_and_its_node_without_pictures_passed_ove
     udev += [node(film(seed=1)[1], 'D20002'), node(tmp_path / 'metadata')]
     pictures, path = film(seed=2)
     udev.append(node(path))
-    opened = source()
-    opened.open()
-    np.testing.assert_array_equal(read_all(opened), pictures[..., ::-1])
+    for serial in ('D20001', 'd2-0001'):
+        opened = source(sensor=SensorIdentity('left', 'digit', serial))
+        opened.open()
+        assert opened.sensor == SENSOR
+        np.testing.assert_array_equal(read_all(opened), pictures[..., ::-1])
 
 
 @pytest.mark.parametrize(('serial', 'others', 'match'), [
@@ -235,12 +237,16 @@ def test_unplugged_device_gives_an_error_for_ever_and_is_found_again_at_another_
     np.testing.assert_array_equal(frame.image_hwc, pictures[0, ..., ::-1])
 
 
-def test_warm_up_throws_frames_away_and_a_device_without_them_is_released(digit):
-    opened = source(warm_up_frames=PICTURES - 1)
-    opened.open()
-    np.testing.assert_array_equal(opened.grab().image_hwc, digit[-1, ..., ::-1])
-    with pytest.raises(SensorError, match='cannot be opened .*Unable to grab'):
-        source(warm_up_frames=PICTURES + 1).open()
+def test_device_that_cannot_be_set_up_is_released(digit, library, monkeypatch):
+    def fail(_):
+        raise RuntimeError('no such rate')
+
+    def connect(opened, connect=library.Digit.connect):
+        connect(opened)
+        opened.set_fps = fail
+    monkeypatch.setattr(library.Digit, 'connect', connect)
+    with pytest.raises(SensorError, match='cannot be opened .*no such rate'):
+        source().open()
     assert Camera.made[-1].released
 
 
@@ -276,4 +282,4 @@ def test_missing_library_is_told_with_its_remedy_and_only_who_asks_for_it_needs_
     monkeypatch.setitem(sys.modules, 'digit_interface', None)
     module = runpy.run_path(digit_interface_adapter.__file__)
     with pytest.raises(ConfigurationError, match=r'cannot be imported .*pip install --no-deps digit-interface'):
-        module['DigitInterfaceSource'](SENSOR, QVGA, 0, AS_TAKEN)
+        module['DigitInterfaceSource'](SENSOR, QVGA, AS_TAKEN)

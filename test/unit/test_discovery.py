@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from visuotactile_ros.sensors.discovery import (
     VideoDevice,
     cameras_among,
     choose_video_device,
-    find_video_device,
+    is_same_camera,
     list_video_devices,
 )
 
@@ -214,19 +214,21 @@ def test_kind_and_serial_come_from_usb_id_and_product(machine, attributes, kind,
     ('2bnn4ze7', 'gelsight_mini_markers', '/dev/video4'), ('D20001', 'digit', '/dev/video2'),
     ('', 'digit', '/dev/video2'), ('', 'vitactip', '/dev/video0'), ('', 'wrist_camera', '/dev/video0')])
 def test_camera_is_found(lab, serial, kind, path):
-    assert find_video_device(serial, kind).path == path
+    assert choose_video_device(list_video_devices(), serial, kind).path == path
 
 
 @pytest.mark.parametrize(('serial', 'kind', 'match'), [
     ('XXXX', '', r'no camera with serial XXXX, but .*gelsight_mini 2BNN4ZE7 at /dev/video4.*\. Set serial to one'),
-    ('D20001', 'gelsight_mini', 'no gelsight_mini with serial D20001, but .*digit D20001 at /dev/video2'),
+    ('D20001', 'gelsight_mini', 'no gelsight_mini with serial D20001, but .*digit D20001 at /dev/video2.*'
+                                r'\. Correct kind or serial: that serial number is that of a digit\.'),
+    ('2bnn-4ze7', 'vitactip', 'no uvc with serial 2bnn-4ze7, but .*Correct kind or serial: .* of a gelsight_mini'),
     ('', 'gelsight_mini', '2 times gelsight_mini: gelsight_mini 28XAT1CP at /dev/video6; .* Set serial to the one'),
     ('', '', '5 times camera: uvc without serial at /dev/video0; .*device_path.*/dev/v4l/by-path'),
     ('', 'nonsense', 'no nonsense, but .*Check its cable'),
 ])
 def test_refusal_says_what_is_there_and_what_to_do(lab, serial, kind, match):
     with pytest.raises(SensorError, match=match):
-        find_video_device(serial, kind)
+        choose_video_device(list_video_devices(), serial, kind)
 
 
 def test_two_cameras_of_one_serial_are_told_apart_by_port_only(machine):
@@ -236,10 +238,22 @@ def test_two_cameras_of_one_serial_are_told_apart_by_port_only(machine):
         choose_video_device(cameras_among(machine.devices()), 'D20001', 'digit')
 
 
-def test_nothing_plugged_in_is_said(machine, monkeypatch):
-    monkeypatch.setattr(discovery, '_video_nodes', machine.devices)
+def test_serial_of_another_kind_is_no_matter_of_the_cable_where_nothing_of_the_kind_is_there(machine):
+    machine.plug('1-1', MINI)
+    with pytest.raises(SensorError, match='gelsight_mini 2BNN4ZE7 at /dev/video0. Correct kind or serial'):
+        choose_video_device(cameras_among(machine.devices()), '2BNN4ZE7', 'digit')
+
+
+def test_nothing_plugged_in_is_said():
     with pytest.raises(SensorError, match='no digit, but no camera at all. Check its cable'):
-        find_video_device('', 'digit')
+        choose_video_device([], '', 'digit')
+
+
+def test_a_camera_is_the_same_at_another_node_and_port_and_no_other_is(lab):
+    devices = list_video_devices()
+    for device in devices:
+        moved = replace(device, path='/dev/video70', usb_path='1-7')
+        assert [is_same_camera(moved, other) for other in devices] == [other is device for other in devices]
 
 
 def test_missing_libudev_is_said(monkeypatch):

@@ -75,10 +75,11 @@ def test_json_holds_the_same(checks, capsys):
 def test_arguments_reach_the_checks(checks):
     requests = []
     checks(any=lambda request: requests.append(request) or [])
-    doctor.main(['--sensor', 'digit=D20001', '--sensor', 'vitactip', '--arm', '192.168.1.217', '--no-capture'])
+    doctor.main(['--sensor', 'digit=D20001', '--sensor', 'vitactip', '--sensor', 'vitactip=/dev/v4l/by-path/a=b',
+                 '--arm', '192.168.1.217', '--no-capture'])
     doctor.main([])
-    assert requests == [Request((), (('digit', 'D20001'), ('vitactip', '')), False, '192.168.1.217', 502),
-                        Request((), (), True, '', 502)]
+    expected = (('digit', 'D20001'), ('vitactip', ''), ('vitactip', '/dev/v4l/by-path/a=b'))
+    assert requests == [Request((), expected, False, '192.168.1.217', 502), Request((), (), True, '', 502)]
 
 
 @pytest.mark.parametrize(('arguments', 'match'), [

@@ -1,6 +1,7 @@
 """What the doctor finds about pictures: colours, modes, rates and light."""
 
 import errno
+import os
 from pathlib import Path
 
 import cv2
@@ -196,6 +197,28 @@ def test_camera_in_use_is_not_opened(attach, tmp_path, monkeypatch):
         finding, = found(capture.check, camera)
     assert finding.mark == NOTE and 'is in use by ' in finding.finding and not made
     assert PROCESSES_USING(str(node)) == ''
+
+
+def test_processes_and_files_that_go_meanwhile_are_left_out(tmp_path, monkeypatch):
+    for number, files in (('11', ()), ('12', (3, 4)), ('13', (5,))):
+        (tmp_path / number / 'fd').mkdir(parents=True)
+        (tmp_path / number / 'comm').write_text(f'process{number}\n')
+        for file in files:
+            (tmp_path / number / 'fd' / str(file)).symlink_to('/dev/video0' if file == 4 else '/dev/null')
+    (tmp_path / '12' / 'fd' / '3').unlink()
+    (tmp_path / '12' / 'fd' / '3').touch()  # no link any more
+    ended = str(tmp_path / '11' / 'fd')
+
+    def without_the_ended(list_folder):
+        def listing(folder):
+            if str(folder) == ended:
+                raise FileNotFoundError(errno.ENOENT, 'No such file or directory', ended)
+            return list_folder(folder)
+        return listing
+    for name in ('listdir', 'scandir'):
+        monkeypatch.setattr(os, name, without_the_ended(getattr(os, name)))
+    monkeypatch.setattr(capture, 'PROCESSES', tmp_path)
+    assert PROCESSES_USING('/dev/video0') == 'process12 (12)'
 
 
 def test_camera_that_may_not_be_opened_is_left_to_the_check_of_permissions(attach, monkeypatch):

@@ -60,6 +60,36 @@ def test_expected_sensor_that_is_there_is_fine_and_another_serial_is_not(usb):
     assert marks(found(sensors.check, DIGIT, expected=(('digit', 'D20002'),))) == [OK, BROKEN]
 
 
+@pytest.fixture
+def twins(tmp_path):
+    """Two cameras without a serial number, and their links by path."""
+    cameras, links = [], []
+    for port in (3, 4):
+        node, link = tmp_path / f'video{port}', tmp_path / f'pci-usb-0:{port}:1.0-video-index0'
+        node.touch()
+        link.symlink_to(node)
+        cameras.append(VideoDevice(str(node), '', 'uvc', '046d:0825', 'ViTacTip', f'1-{port}', True))
+        links.append(str(link))
+    return cameras, links
+
+
+def test_sensors_without_a_serial_number_are_named_by_path(usb, twins):
+    cameras, links = twins
+    expected = tuple(('vitactip', link) for link in links)
+    assert marks(found(sensors.check, *cameras, expected=expected)) == [OK, OK]
+    assert Request(tuple(cameras), expected).sensors() == [('vitactip', camera) for camera in cameras]
+    assert Request(tuple(cameras), expected[1:]).sensors() == [('vitactip', cameras[1])]
+
+
+def test_sensor_that_is_not_named_well_enough_is_told_with_the_way_out(usb, twins, tmp_path):
+    cameras, _ = twins
+    *_, unnamed = found(sensors.check, *cameras, expected=(('vitactip', ''),))
+    assert unnamed.mark == BROKEN and 'there are 2 times uvc' in unnamed.finding
+    assert 'under /dev/v4l/by-path' in unnamed.remedy and '--sensor vitactip=<serial number or path>' in unnamed.remedy
+    *_, absent = found(sensors.check, *cameras, expected=(('vitactip', str(tmp_path / 'gone')),))
+    assert absent.mark == BROKEN and 'gone is no camera' in absent.finding and 'video-index0' in absent.remedy
+
+
 def test_shared_serial_is_noted(usb):
     twin = VideoDevice('/dev/video6', 'D20001', 'digit', '2833:0209', 'DIGIT', '1-3', True)
     *_, note = found(sensors.check, DIGIT, twin)
@@ -91,7 +121,7 @@ def closed_node(tmp_path, monkeypatch):
                 return True
         monkeypatch.setattr(permissions, 'Path', Node)
         monkeypatch.setattr(permissions.os, 'access', lambda path, how: False)
-        monkeypatch.setattr(permissions.getpass, 'getuser', lambda: 'ada')
+        monkeypatch.setattr(permissions.pwd, 'getpwuid', lambda number: SimpleNamespace(pw_name='ada'))
 
         def group(number):
             if number == 999:
@@ -112,6 +142,18 @@ def closed_node(tmp_path, monkeypatch):
 def test_closed_node_is_broken_with_the_remedy_that_fits(closed_node, mode, group_number, members, remedy):
     finding, = found(permissions.check, closed_node(mode, group_number, members))
     assert (finding.mark, finding.remedy) == (BROKEN, remedy)
+
+
+def test_user_without_a_name_is_told_the_number_of_the_group(closed_node, monkeypatch):
+    camera = closed_node(0o660, 44)
+
+    def getpwuid(number):
+        raise KeyError(f'getpwuid(): uid not found: {number}')
+    monkeypatch.setattr(permissions.pwd, 'getpwuid', getpwuid)
+    monkeypatch.setattr(permissions.os, 'getuid', lambda: 1000)
+    finding, = found(permissions.check, camera)
+    assert finding.finding.endswith('may not be opened by user 1000')
+    assert finding.remedy == 'Start the container with --group-add 44'
 
 
 def test_open_node_is_fine_and_missing_node_is_broken(tmp_path):

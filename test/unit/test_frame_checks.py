@@ -5,9 +5,8 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_source import LONG_AGE_MS, NO_FRAME, PERIOD_S, ScriptedSource, grabber_of, os_error, take
+from scripted_source import NO_FRAME, PERIOD_S, ScriptedSource, grabber_of, newest, os_error, take
 
-from visuotactile_ros.errors import SensorError
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors.frame_grabber import FrameGrabber
 
@@ -25,7 +24,7 @@ def test_sequence_numbers_go_on_when_a_driver_counts_from_0_after_reopening(sour
                            (0, None), (1, None)]:
         take(grabber, source, source.frame(sequence) if item is None else item)
         if item is None:
-            seen.append(grabber.read_latest(LONG_AGE_MS).sequence)
+            seen.append(newest(grabber).sequence)
     assert seen == [0, 1, 2, 4, 11, 12, 13]
     assert grabber.statistics().dropped_frames == 7
 
@@ -42,7 +41,7 @@ def test_a_frame_that_comes_again_is_refused(source, again):
 
 def test_the_last_frame_handed_out_again_after_reopening_is_refused(source):
     grabber = grabber_of(source, source.frame(0))
-    old = grabber.read_latest(LONG_AGE_MS)
+    old = newest(grabber)
     take(grabber, source, os_error(errno.ENODEV), old)
     assert grabber.wait_for_newer(0, 0.0) is None
     assert grabber.statistics().refused_frames == 1
@@ -63,19 +62,18 @@ def test_frames_are_refused_while_the_wall_clock_is_set_back_and_the_source_is_n
 
 def test_frozen_device_is_refused_opened_again_with_back_off_and_comes_back(source):
     grabber = grabber_of(source, *source.frames(0, 1, 2, seed=1), frozen_after_frames=4)
-    assert grabber.read_latest(LONG_AGE_MS).sequence == 2
-    assert 'the last 3 frames are identical' in grabber.statistics().warning
+    assert newest(grabber).sequence == 0
+    assert 'left may be frozen: the last 3 frames are identical. Replug' in grabber.statistics().warning
     take(grabber, source, source.frame(3, seed=1))
     for number in range(4):
-        with pytest.raises(SensorError, match=f'left is frozen: the last {4 + number} frames are identical'):
-            grabber.read_latest(LONG_AGE_MS)
-        assert grabber.wait_for_newer(0, 0.0) is None
+        assert f'left is frozen: the last {4 + number} frames are identical' in grabber.statistics().fault
+        assert newest(grabber).sequence == 0
         assert len(source.closed_s) == 1 + number
         take(grabber, source, source.frame(4 + number, seed=1))
     pauses_s = [opened_s - closed_s for opened_s, closed_s in zip(source.opened_s[1:], source.closed_s)]
     assert pauses_s == pytest.approx([0.0, 0.5, 1.0, 2.0])
     take(grabber, source, source.frame(8, seed=2))
-    assert grabber.read_latest(LONG_AGE_MS).sequence == 8
+    assert newest(grabber).sequence == 8
 
 
 @pytest.mark.parametrize('fault', [NO_FRAME, os_error(errno.ENOENT), 'frozen'])
@@ -93,16 +91,27 @@ def test_replay_never_begins_anew(fault):
 
 
 def test_black_source_is_refused_and_comes_back(source):
-    grabber = grabber_of(source, source.frame(0), *source.frames(1, 2, level=0), black_after_frames=3)
-    assert grabber.read_latest(LONG_AGE_MS).sequence == 2
-    assert 'the last 2 frames are black' in grabber.statistics().warning
-    take(grabber, source, source.frame(3, level=0))
-    with pytest.raises(SensorError, match='left is black: 3 frames below 5 grey levels'):
-        grabber.read_latest(LONG_AGE_MS)
-    assert grabber.wait_for_newer(-1, 0.0) is None
+    grabber = grabber_of(source, source.frame(0), source.frame(1, level=0), black_after_frames=3)
+    assert newest(grabber).sequence == 0
+    assert 'left may be black: the last frame is black. Check its light' in grabber.statistics().warning
+    take(grabber, source, *source.frames(2, 3, level=0))
+    assert 'left is black: 3 frames below 5 grey levels' in grabber.statistics().fault
+    assert newest(grabber).sequence == 0
     take(grabber, source, source.frame(4, level=6))
-    assert grabber.read_latest(LONG_AGE_MS).sequence == 4
+    assert newest(grabber).sequence == 4 and grabber.statistics().fault == ''
     assert not source.closed_s
+
+
+@pytest.mark.parametrize('settings', [{'source': 'replay', 'replay_path': 'x'},
+                                      {'source': 'topic', 'image_topic': 'x'}])
+def test_what_is_no_device_may_repeat_a_picture_and_be_dark_for_a_moment(source, settings):
+    grabber = FrameGrabber(source, SensorParameters(frozen_after_frames=4, black_after_frames=3, **settings),
+                           source.clock)
+    taken = []
+    for frame in source.frames(0, 1, 2, 3, seed=1) + source.frames(4, 5, 6, level=0) + source.frames(7):
+        take(grabber, source, frame)
+        taken.append(newest(grabber).sequence)
+    assert taken == [0, 1, 2, 2, 4, 5, 5, 7]
 
 
 def test_a_source_without_light_is_called_black_even_where_its_frames_are_identical(source):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.sensors.gel_health import (
+    REMEDIES,
     GelChange,
     GelHealth,
     GelHealthLimits,
@@ -117,6 +118,12 @@ def test_drift_over_sessions_starts_at_nothing_and_tells_the_day_of_the_damage()
     assert drift[0].health.score == drift[1].health.score == 1.0
     assert drift[2].health.scratches > 0.5
     assert drift_over_sessions([]) == []
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_the_worst_damage_decides_score_and_remedy(part):
+    health = GelHealth(**{**dict.fromkeys(PARTS, 0.2), part: 0.7})
+    assert health.score == pytest.approx(0.3) and health.worst_part == part and REMEDIES[part]
 
 
 def test_the_limits_are_those_that_were_checked():

@@ -148,7 +148,7 @@ def test_bus_without_room_is_told_and_the_sensor_comes_when_there_is_some(bench)
     """github.com/XenseRobotics-AI/xense-taccap-lerobot/pull/17."""
     camera = bench.bus.plug(bench.camera())
     camera.bandwidth = False
-    assert only(bench.read().run(100), 'gives no frame', 'USB port') and bench.published == []
+    assert only(bench.read().run(100), 'gave no frame', 'USB bandwidth') and bench.published == []
     camera.bandwidth = True
     bench.run_until_frames()
 
@@ -213,6 +213,21 @@ def test_another_sensor_in_its_place_is_refused_until_the_right_one_is_back(benc
     bench.bus.plug(camera)
     bench.run_until_frames()
     assert {frame.sensor.serial for frame in bench.published} == {'D20001'}
+
+
+@pytest.mark.parametrize('settings', [{}, {'device_path': 'video0'}])
+def test_webcam_in_place_of_a_sensor_without_serial_is_refused_until_the_sensor_is_back(bench, settings):
+    camera, webcam = bench.bus.plug(bench.camera('', 'USB Camera')), bench.camera('AB12', 'Webcam C270')
+    settings = {name: str(bench.bus.dev / path) for name, path in settings.items()}
+    bench.read(kind='vitactip', serial='', **settings).run(20)
+    count = len(bench.published)
+    bench.bus.unplug(camera)
+    bench.bus.plug(webcam)
+    assert only(bench.run(300), 'AB12', 'Plug the first one in') and len(bench.published) == count
+    bench.bus.unplug(webcam)
+    bench.bus.plug(camera)
+    bench.run_until_frames()
+    assert {frame.sensor.serial for frame in bench.published} == {''}
 
 
 def test_another_sensor_at_a_fixed_path_is_refused(bench):
@@ -300,6 +315,24 @@ def test_half_a_jpeg_is_told_and_never_published(bench):
     bench.run_until_frames()
     assert (bench.grabber.statistics().reopened, bench.grabber.statistics().failed_grabs) == (0, 1)
     assert len(bench.published) == count + 1
+
+
+def test_raw_picture_whose_end_is_lost_is_told_and_never_published(bench):
+    """Linux hands it out; the rest of the buffer is that of the picture before the last."""
+    camera = bench.bus.plug(bench.camera())
+    held = [camera.noisy_picture(), camera.noisy_picture()]
+
+    def picture():
+        rows = camera.height_px - lost_rows
+        held.append(np.concatenate([camera.noisy_picture()[:rows], held.pop(0)[rows:]]))
+        return held[-1]
+    camera.picture, lost_rows = picture, 0
+    bench.read().run(20)
+    count, lost_rows = len(bench.published), 1
+    assert only(bench.run(8), 'left', 'without its end') and len(bench.published) == count
+    lost_rows = 0
+    bench.run_until_frames()
+    assert bench.grabber.statistics().reopened == 0
 
 
 def test_colours_come_out_as_rgb(bench):

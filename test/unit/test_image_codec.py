@@ -199,7 +199,7 @@ def test_the_orientation_noted_in_a_jpeg_does_not_turn_it():
 
 
 @pytest.mark.parametrize(('data', 'told'), [
-    (b'', 'not supported. Publish JPEG'), (b'no picture', 'not supported'), (b'\xff\xd8\xff', 'cut off'),
+    (b'', 'not supported. Publish JPEG'), (b'no picture', 'not supported'), (b'\xff\xd8\xff', 'damaged'),
     (b'\x89PNG\r\n\x1a\n', 'cut off'), (b'\x89PNG\r\n\x1a\nIEND\xaeB`\x82', 'damaged'),
     (b'\xff\xd8\xff\xe0\xff\xd9', 'damaged'),
     # Depth: 12 bytes of parameters before a PNG, and a PNG of 16 bits.
@@ -213,11 +213,28 @@ def test_content_that_is_no_picture_is_refused(data, told):
     assert '\n' not in str(refused.value)
 
 
-def test_a_jpeg_that_claims_more_pixels_than_opencv_takes_is_refused():
+def test_a_jpeg_of_which_a_part_is_missing_is_refused():
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    content = a_compressed_message(noise, '.jpg', 'jpeg').data
+    with pytest.raises(MessageError, match='damaged JPEG .* set padded_jpeg'):
+        decode_compressed_image(SimpleNamespace(format='jpeg', data=content[:len(content) // 2] + content[-2:]))
+
+
+def test_padding_in_a_jpeg_is_accepted_only_by_who_expects_it():
+    image = a_picture(24, 32)
+    message = a_compressed_message(image, '.jpg', 'jpeg')
+    message.data = message.data[:-2] + array.array('B', bytes(3)) + message.data[-2:]
+    with pytest.raises(MessageError, match='extraneous bytes'):
+        decode_compressed_image(message)
+    np.testing.assert_array_equal(decode_compressed_image(message, accepts_padding=True),
+                                  decode_compressed_image(a_compressed_message(image, '.jpg', 'jpeg')))
+
+
+def test_a_jpeg_that_claims_more_pixels_than_any_sensor_has_is_refused():
     message = a_compressed_message(a_picture(24, 32), '.jpg', 'jpeg')
     size_at = message.data.tobytes().index(b'\xff\xc0') + 5
     message.data[size_at:size_at + 4] = array.array('B', (60_000).to_bytes(2, 'big') * 2)
-    with pytest.raises(MessageError, match='damaged'):
+    with pytest.raises(MessageError, match='claims to be 60000x60000'):
         decode_compressed_image(message)
 
 
@@ -225,7 +242,7 @@ def test_a_jpeg_that_claims_more_pixels_than_opencv_takes_is_refused():
 def test_a_picture_that_was_cut_off_is_refused(suffix, kept):
     message = a_compressed_message(a_picture(24, 32), suffix, 'jpeg')
     cut = SimpleNamespace(format='jpeg', data=message.data[:int(kept * len(message.data))])
-    with pytest.raises(MessageError, match='cut off|not supported'):
+    with pytest.raises(MessageError, match='cut off|not supported|damaged'):
         decode_compressed_image(cut)
 
 

@@ -87,7 +87,8 @@ def test_a_pose_that_is_none_is_refused(bad):
     {'address': 'robot.local'},
     {'tcp_box_mm': (500.0, 300.0, 0.0, 1.0, 0.0, 1.0)}, {'lip_in_tool_mm': (-30.0, 0.0, 0.0)},
     {'upright_pose_mm_deg': (1.0, 2.0)}, {'approach_limit_deg': 116.0}, {'step_limit_deg': math.nan},
-    {'motion_mode': 'servo'}, {'payload_kg': 6.0}])
+    {'motion_mode': 'servo'}, {'payload_kg': 6.0}, {'retract_rate_deg_s': 11.0},
+    {'retract_rate_deg_s': 16.0, 'maximum_tilt_deg': 165.0}, {'tilt_tolerance_deg': 0.5}])
 def test_settings_that_cannot_be_are_refused(bad):
     with pytest.raises(ConfigurationError, match=next(iter(bad))):
         ArmParameters(**bad)

@@ -118,6 +118,23 @@ def test_giving_up_retracts_and_keeps_the_first_reason():
     assert (task.phase, task.outcome) == ('done', 'stopped by hand')
 
 
+def test_a_vessel_that_does_not_follow_ends_the_approach_with_a_reason():
+    task, _ = started(['pour'])
+    for number in range(1000):
+        command = task.decide(observe(number, 3.0))
+        if command.kind == 'retract':
+            break
+    assert task.phase == 'retract' and 'stays at 3.0 degrees on its way to the approach tilt' in task.outcome
+
+
+def test_a_vessel_that_does_not_come_back_is_no_completed_pour():
+    task, _ = started(['retract'] * 3)
+    run(task, 14)
+    for number in range(14, 1000):
+        assert task.decide(observe(number, 45.0)).kind in ('step', 'retract')
+    assert task.phase == 'retract' and 'stays at 45.0 degrees on its way to upright' in task.outcome
+
+
 @given(actions=st.lists(st.sampled_from(ACTIONS), min_size=200, max_size=200), ages=st.lists(
     st.sampled_from([0.05, 0.05, 0.05, 0.6]), min_size=200, max_size=200))
 @settings(max_examples=25, deadline=None)

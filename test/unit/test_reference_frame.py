@@ -81,13 +81,17 @@ def test_frames_that_differ_give_no_reference_and_collecting_begins_anew():
     assert reference.image_hwc is not None
 
 
-def test_new_reference_is_refused_while_touched_and_the_old_one_holds():
-    reference = with_reference()
-    old = reference.image_hwc
-    reference.update(gel(100, 40.0))
-    with pytest.raises(SensorError, match='left is touched: 2.5 grey levels'):
-        reference.request()
-    assert reference.image_hwc is old and not reference.is_collecting
+def test_light_that_has_drifted_is_contact_until_a_new_reference_is_asked_for():
+    background = real_frame(REAL_FRAMES / 'gelsight_mini_background.jpg')
+    reference = at_start('gelsight_mini', background)
+    brighter = np.clip(background * 1.05, 0, 255).astype(np.uint8)
+    reference.update(brighter)
+    assert reference.in_contact
+    reference.request()
+    for _ in range(3):
+        reference.update(brighter)
+    assert not reference.in_contact and not reference.is_collecting
+    np.testing.assert_array_equal(reference.image_hwc, brighter)
 
 
 def test_requested_reference_replaces_the_old_one_only_when_complete():
@@ -212,9 +216,11 @@ def test_a_refused_start_begins_anew_and_ends_when_the_object_is_gone():
     with pytest.raises(SensorError, match='left is touched'):
         reference.update(press)
     assert reference.is_collecting and reference.image_hwc is None and not reference.in_contact
+    np.testing.assert_array_equal(reference.refused[0], press)
+    assert reference.refused[1].frames == 3
     for _ in range(3):
         reference.update(background)
-    assert reference.image_hwc is not None
+    assert reference.image_hwc is not None and reference.refused is None
     reference.update(press)
     assert reference.in_contact
 
@@ -227,10 +233,12 @@ def test_a_requested_reference_is_compared_with_the_one_before():
         reference.update(background)
     reference.request()
     old = reference.image_hwc
-    with pytest.raises(SensorError, match='from the one before'):
+    with pytest.raises(SensorError, match='is touched.* from the one before.* Take the object off'):
         for _ in range(3):
             reference.update(press)
-    assert reference.image_hwc is old
+    assert reference.image_hwc is old and reference.in_contact
+    # Whoever asked has been told; no other reference is taken behind his back.
+    assert not reference.is_collecting
 
 
 def test_a_stored_reference_of_another_size_is_left_aside():

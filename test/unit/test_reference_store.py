@@ -40,11 +40,21 @@ def test_a_stored_reference_comes_back_pixel_for_pixel(tmp_path):
     assert json.loads(path.read_text())['captured'] == '2025-10-09T08:53:20.123456+00:00'
 
 
-def test_sessions_come_oldest_first_whatever_the_order_of_storing(tmp_path):
+def test_sessions_come_oldest_first(tmp_path):
     store = ReferenceStore(tmp_path)
-    for day in (2, 0, 1):
+    for day in (0, 1, 2):
         store.save(reference(CAPTURED_NS + day * 86_400_000_000_000, level=day))
     assert [session.image_hwc[0, 0, 0] for session in store.history('gelsight_mini', '2BNN4ZE7').sessions] == [0, 1, 2]
+
+
+@pytest.mark.parametrize('captured_ns', [0, CAPTURED_NS - 10 ** 9, CAPTURED_NS])
+def test_a_clock_in_the_past_gives_a_gel_no_other_first_session(tmp_path, captured_ns):
+    store = ReferenceStore(tmp_path)
+    newest = store.save(reference(level=1))
+    with pytest.raises(SensorError, match=f'not stored.*{newest} is not older. Set the clock'):
+        store.save(reference(captured_ns, level=2, image_settings='other settings'))
+    assert [path.name for path in newest.parent.iterdir()].count(newest.name) == 1
+    assert len(list(newest.parent.iterdir())) == 2
 
 
 def test_a_sensor_never_seen_has_no_sessions(tmp_path):

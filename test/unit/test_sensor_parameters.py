@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.frame import SensorIdentity
 from visuotactile_ros.parameters.definition import build_parameters, load_parameter_yaml
 from visuotactile_ros.parameters.sensor import SENSOR_KINDS, SensorParameters
-from visuotactile_ros.sensors.sources import recorded_or_device_source
+from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.sources import geometry_of, identity_of, recorded_or_device_source
 from visuotactile_ros.simulation.sensor_profiles import SENSOR_PROFILES
 
 CONFIG_FOLDER = Path(__file__).parents[2] / 'config'
@@ -54,6 +56,8 @@ def test_every_simulated_kind_is_a_kind():
     ({'rate_hz': float('nan')}, 'not finite'),
     ({'rate_hz': 0.0}, 'between 1.0'),
     ({'capture_fourcc': 'MJPEG'}, 'not four characters'),
+    ({'device_path': '/dev/video0', 'driver': 'digit_interface'}, 'driver is digit_interface, which finds'),
+    ({'device_path': '/dev/video0', 'driver': 'gsrobotics', 'gsrobotics_path': '/gs'}, 'Leave device_path empty'),
     ({'width_px': 320.0}, 'not a int'),
 ])
 def test_bad_setting_is_refused_with_its_name(values, text):
@@ -61,6 +65,16 @@ def test_bad_setting_is_refused_with_its_name(values, text):
         SensorParameters(**values)
     assert next(iter(values)) in str(caught.value) or next(iter(values)) == 'source'
     assert '\n' not in str(caught.value)
+
+
+def test_serial_is_carried_in_one_spelling_however_it_was_written():
+    parameters = SensorParameters(sensor_name='right', serial='2bnn-4ze7')
+    assert identity_of(parameters) == SensorIdentity('right', 'gelsight_mini', '2BNN4ZE7')
+
+
+def test_geometry_is_that_of_the_settings():
+    parameters = SensorParameters(border_fraction=0.1, rotate_quarter_turns=3, mirror=True, width_px=20, height_px=30)
+    assert geometry_of(parameters) == ImageGeometry(0.1, 3, True, 20, 30)
 
 
 def test_unknown_setting_names_the_nearest():

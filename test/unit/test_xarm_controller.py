@@ -310,6 +310,11 @@ def test_the_gripper_is_deaf_at_the_wrong_speed_and_stops_at_an_object():
     gripper.answer(close, 1.0)
     assert gripper.answer(status, 1.01)[3] >> 6 == 0
     assert gripper.answer(status, 3.0)[3] >> 6 == 2 and gripper.answer(status, 3.0)[7] == 120
+    gripper.answer(activate, 3.0)
+    assert gripper.position == 120, 'it is active already'
+    gripper.answer(bytes.fromhex('09 10 03 e8 00 03 06 00 00 00 00 00 00'), 3.0)
+    gripper.answer(activate, 3.0)
+    assert gripper.position == 0, 'an activation opens it'
 
 
 # The true vendor library.

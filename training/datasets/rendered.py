@@ -21,6 +21,7 @@ import torch
 
 from training.datasets.sampled_contacts import (
     FRAMES_PER_GRIP,
+    MATERIALS_HELD_OUT_IN_VAIN,
     NOT_A_GRASP,
     contact_values,
     motion_values,
@@ -67,6 +68,11 @@ class RenderedData:
         """Give the captions of a split."""
         return json.loads((self.split(name) / 'captions.json').read_text())
 
+    def triplets(self, name: str, tokenizer: Tokenizer, context_length: int) -> RenderedTriplets:
+        """Give the samples of a split; `held_out` without the materials whose held-out regions training enters."""
+        left_out = MATERIALS_HELD_OUT_IN_VAIN if name == 'held_out' else ()
+        return RenderedTriplets(self.split(name), tokenizer, context_length, left_out)
+
 
 class RenderedTriplets:
     """Random access to a rendered split.
@@ -75,14 +81,11 @@ class RenderedTriplets:
         folder: Folder of the split.
         tokenizer: Encodes the captions.
         context_length: Most tokens of a caption.
-
-    Attributes:
-        classes: Number of classes of every head.
+        left_out_materials: Materials whose samples are skipped.
     """
 
-    classes = {name: len(names) for name, names in CLASS_NAMES.items()}
-
-    def __init__(self, folder: Path, tokenizer: Tokenizer, context_length: int):
+    def __init__(self, folder: Path, tokenizer: Tokenizer, context_length: int,
+                 left_out_materials: tuple[str, ...] = ()):
         self.touch, self.view, self.grip = (np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
                                             for name in ('touch', 'view', 'grip'))
         labels = np.load(folder / 'labels.npz', allow_pickle=False)
@@ -90,6 +93,12 @@ class RenderedTriplets:
                        if name not in ('grip_row', 'motion')}
         self.grip_row, self.motion = labels['grip_row'], torch.from_numpy(labels['motion'])
         captions = json.loads((folder / 'captions.json').read_text())
+        if left_out_materials:
+            left_out = [MATERIALS.index(material) for material in left_out_materials]
+            kept = np.flatnonzero(~np.isin(labels['material'], left_out))
+            self.touch, self.view, self.grip_row = self.touch[kept], self.view[kept], self.grip_row[kept]
+            self.labels = {name: values[kept] for name, values in self.labels.items()}
+            captions = [captions[row] for row in kept]
         tokens, lengths = tokenizer.encode_batch(captions, context_length)
         self.labels |= {'tokens': torch.from_numpy(tokens), 'lengths': torch.from_numpy(lengths)}
 
@@ -119,23 +128,25 @@ class RenderedTriplets:
         return batch
 
 
-def render_data(recipe: TlvCoreRecipe, workers: int = 2) -> RenderedData:
+def render_data(recipe: TlvCoreRecipe, workers: int = 2, unrecorded_seed: int = 0) -> RenderedData:
     """Render the data of a recipe, unless it is there already.
 
     Args:
         recipe: Numbers of samples, sensor kinds, image size, seed.
         workers: Processes.
+        unrecorded_seed: What a folder was rendered with whose settings do not name the seed, as earlier ones do not.
 
     Raises:
         ConfigurationError: The folder holds the data of another recipe.
     """
     folder = Path(recipe.data)
-    settings = {'format': _FORMAT, 'image_size_px': recipe.image_size_px, 'sensor_kinds': list(recipe.sensor_kinds),
-                'unseen_sensor_kind': recipe.unseen_sensor_kind, 'grip_share': recipe.grip_share,
+    settings = {'format': _FORMAT, 'seed': recipe.seed, 'image_size_px': recipe.image_size_px,
+                'sensor_kinds': list(recipe.sensor_kinds), 'unseen_sensor_kind': recipe.unseen_sensor_kind,
+                'grip_share': recipe.grip_share,
                 'samples': {split: getattr(recipe, f'{split}_samples') for split in SPLITS}}
     done = folder / 'settings.json'
     if done.exists():
-        if json.loads(done.read_text()) != settings:
+        if {'seed': unrecorded_seed, **json.loads(done.read_text())} != settings:
             raise ConfigurationError(f'{folder} holds the data of another recipe',
                                      'Delete it or set another data folder')
         return RenderedData(folder)

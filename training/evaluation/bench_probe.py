@@ -1,9 +1,10 @@
 """Linear probes of the default encoder: held-out objects, an unseen sensor kind, and how well it hides the sensor.
 
-    python -m training.evaluation.bench_probe --output docs/results/bench_probe.json
+    python -m training.evaluation.bench_probe --output docs/results/probe.json
 
 The probes are fitted on embeddings of freshly rendered samples of the training regions and of the known sensor kinds.
-They are tested on objects of the held-out regions (known kinds, other units) and on a kind that was never trained on.
+They are tested on objects of the held-out regions (known kinds, other units; without the materials whose held-out
+regions training entered) and on a kind that was never trained on.
 Beside the trained encoder stands the same network with the weights it started from. All frames are simulated.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from training.datasets.rendered import CLASS_NAMES, RenderedTriplets, render_data
-from training.datasets.sampled_contacts import NOT_A_GRASP
+from training.datasets.sampled_contacts import MATERIALS_HELD_OUT_IN_VAIN, NOT_A_GRASP
 from training.evaluation.linear_probe import balanced_accuracy, fit_probe, interval_95
 from training.export_tower import export_untrained
 from training.recipe import TlvCoreRecipe, load_recipe
@@ -63,10 +64,10 @@ def probe_encoder(encoder: TactileEncoder, recipe: TlvCoreRecipe, seeds: int) ->
     Returns:
         `<test set>.<task>.{balanced_accuracy, ci95, chance}` and `sensor_identity`, lower is better there.
     """
-    data = render_data(recipe)
+    data = render_data(recipe, unrecorded_seed=PROBE_DATA_SEED)
     kinds = {split: recipe.sensor_kinds for split in ('train', 'held_out')}
     kinds['unseen_sensor'] = (recipe.unseen_sensor_kind,)
-    samples = {split: RenderedTriplets(data.split(split), Tokenizer([]), recipe.context_length) for split in kinds}
+    samples = {split: data.triplets(split, Tokenizer([]), recipe.context_length) for split in kinds}
     embeddings = {split: embed(encoder, samples[split], kinds[split]) for split in kinds}
     labels = {split: {name: values.numpy() for name, values in samples[split].labels.items()} for split in kinds}
     result: dict = {}
@@ -110,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     untrained = Path('training/output') / f'{options.recipe.stem}_untrained_touch'
     export_untrained(options.recipe, untrained, 'touch', 'float32')
     folders = {'trained': options.encoder, 'untrained': untrained}
-    report = {'simulated': True, 'encoder': str(options.encoder), 'encoders': {}}
+    report = {'simulated': True, 'encoder': str(options.encoder),
+              'materials_left_out_of_held_out_objects': MATERIALS_HELD_OUT_IN_VAIN, 'encoders': {}}
     for name, folder in folders.items():
         print(f'probing {folder}', file=sys.stderr, flush=True)
         report['encoders'][name] = probe_encoder(TactileEncoder(folder), probe_recipe(recipe), options.seeds)

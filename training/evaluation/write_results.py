@@ -105,11 +105,13 @@ def _sensors(result: dict) -> list[str]:
 
 
 def _gel_health(result: dict) -> list[str]:
-    rows = [[frames, kind, row['damage'], row['severity'], row['sessions'], row['median_score'], row['worn_share']]
+    rows = [[frames, kind, row['damage'], row['severity'], row['sessions'], row['median_score'], row['worn_share'],
+             row['refused_as_touched_share']]
             for frames, key in (('real, simulated damage', 'real_frames_with_simulated_damage'),
                                 ('simulated', 'simulated_gels'))
             for kind, entries in result[key].items() for row in entries if row['severity'] in (0.0, 0.5, 1.0)]
-    return table(('frames', 'sensor', 'damage', 'severity', 'sessions', 'median score', 'share called worn'), rows)
+    return table(('frames', 'sensor', 'damage', 'severity', 'sessions', 'median score', 'share called worn',
+                  'share refused as touched'), rows)
 
 
 def _strangeness(result: dict) -> list[str]:

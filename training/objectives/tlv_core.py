@@ -42,8 +42,7 @@ class TlvCoreObjective:
         self.contact_scale = torch.tensor([CONTACT_SCALE[name] for name in CONTACT_QUANTITIES], device=self.device)
         self.tells_contact = torch.tensor([name not in HIDDEN_IN_GRIP for name in CONTACT_QUANTITIES],
                                           device=self.device)
-        self.motion_unit = torch.tensor(MOTION_UNIT, device=self.device)
-        self.motion_scale = self.motion_unit / 2
+        self.motion_scale = torch.tensor(MOTION_UNIT, device=self.device) / 2
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Encode samples as `RenderedTriplets.batch` makes them.
@@ -89,7 +88,7 @@ class TlvCoreObjective:
         terms['contact'] = LossTerm(_huber(error[told]), recipe.contact_weight)
         if grips > 0:
             compared = _true_places(batch['in_grip'], grips)[:recipe.grips_per_step]
-            error = self._motion_error(encoded['grip'][compared], batch['motion'][:recipe.grips_per_step])
+            error = motion_error(model, encoded['grip'][compared], batch['motion'][:recipe.grips_per_step])
             terms['motion'] = LossTerm(_huber(error / self.motion_scale), recipe.motion_weight)
         return terms
 
@@ -102,7 +101,7 @@ class TlvCoreObjective:
             vision.append(self.model.vision_embedding(batch['view']))
             if len(batch['grip']) > 0:
                 embedding = self._grip_embedding(batch['grip'], batch['sensor_id'][batch['in_grip']])
-                motions.append(self._motion_error(embedding, batch['motion']))
+                motions.append(motion_error(self.model, embedding, batch['motion']))
             batches.append(batch)
         embedding, metrics = torch.cat(touch), {}
         for name, logits in self.model.class_logits(embedding).items():
@@ -140,18 +139,20 @@ class TlvCoreObjective:
         embedding = self.model.touch_embedding(feature, sensor_id.repeat_interleave(moments))
         return embedding.unflatten(0, (count, moments))
 
-    def _motion_error(self, embedding: Tensor, motion: Tensor) -> Tensor:
-        """Compare the motion that is read from the moments of each grip with the true one, both about their mean.
 
-        Args:
-            embedding: float32 [G, moments, D].
-            motion: float32 [G, moments, 3].
+def motion_error(model: TlvCore, embedding: Tensor, motion: Tensor) -> Tensor:
+    """Compare the motion that is read from the moments of each grip with the true one, both about their mean.
 
-        Returns:
-            float32 [G, moments, 3], millimetres and degrees.
-        """
-        read = self.model.motion_values(embedding) * self.motion_unit
-        return (read - read.mean(dim=1, keepdim=True)) - (motion - motion.mean(dim=1, keepdim=True))
+    Args:
+        model: Reads motion from embeddings.
+        embedding: float32 [G, moments, D] or [G · moments, D].
+        motion: float32 [G, moments, 3], MOTION_QUANTITIES.
+
+    Returns:
+        float32 [G, moments, 3], millimetres and degrees.
+    """
+    read = model.motion_values(embedding).reshape(motion.shape) * motion.new_tensor(MOTION_UNIT)
+    return (read - read.mean(dim=1, keepdim=True)) - (motion - motion.mean(dim=1, keepdim=True))
 
 
 def _true_places(mask: Tensor, count: int) -> Tensor:

@@ -12,6 +12,7 @@ from training.datasets.sampled_contacts import motion_values
 from training.networks.tlv_core import MOTION_QUANTITIES
 from training.pouring.operator import ScriptedOperator
 from training.pouring.simulated_episode import Encode, RenderedTouch, Touch, simulate_pour
+from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.observation import SENSORS, PouringObservation
@@ -87,7 +88,7 @@ class SeveralEncoders:
         return [np.concatenate(of_one_frame) for of_one_frame in zip(*parts, strict=True)]
 
 
-def record_demonstration(seed: int, encoders: Mapping[str, Encode],
+def record_demonstration(seed: int, encoders: Mapping[str, Encode], task: PouringTaskParameters,
                          touch: Touch | None = None) -> dict[str, Demonstration]:
     """Record one episode, rendered once and felt by every encoder.
 
@@ -97,12 +98,16 @@ def record_demonstration(seed: int, encoders: Mapping[str, Encode],
     Args:
         seed: Seed of world, sensors and operator.
         encoders: Encoders by name.
+        task: What is poured, and by which steps.
         touch: Replaces rendering and encoding, with one encoder named in `encoders`.
 
     Returns:
         The demonstration of every encoder, by its name.
+
+    Raises:
+        ConfigurationError: The motion limits of the arm refuse the task.
     """
-    target_g = PouringTaskParameters().target_mass_g
+    target_g = task.target_mass_g
     generator = np.random.default_rng([seed, 3])
     stop_g = target_g if generator.random() < 0.5 else generator.uniform(target_g - 15.0, target_g + 20.0)
     several = SeveralEncoders(list(encoders.values()))
@@ -113,7 +118,10 @@ def record_demonstration(seed: int, encoders: Mapping[str, Encode],
         policies.append(RecordingPolicy(operator))
         return policies[0]
 
-    trace = simulate_pour(seed, make_policy, touch or RenderedTouch(seed, several))
+    trace = simulate_pour(seed, make_policy, touch or RenderedTouch(seed, several), task_parameters=task)
+    if trace.limit_violations:
+        raise ConfigurationError(f'the operator broke a motion limit of the arm: {trace.limit_violations[0]}',
+                                 'Give the recipe a task within the limits')
     recorded, = policies
     operator = recorded.operator
     sizes = several.sizes or [recorded.observations[0].embeddings[SENSORS[0]].size]

@@ -9,10 +9,9 @@ import numpy as np
 
 from visuotactile_ros.policy.observation import PouringObservation
 from visuotactile_ros.policy.pouring_policy import ACTIONS, LONGEST_PAUSE, GripReference, PouringDecision
+from visuotactile_ros.policy.torque_weight_controller import choose_by_missing_mass
 
 _FLOW_WINDOW_S = 0.6
-_SLOW_ZONE_G = 8.0
-_SLOW_PAUSE = 2
 
 
 class ScriptedOperator:
@@ -69,9 +68,4 @@ class ScriptedOperator:
         return seen_g + (seen_g - earlier_g) / _FLOW_WINDOW_S * delay_s
 
     def _choose(self, stop_mass_g: float, expected_g: float) -> int:
-        missing_g = stop_mass_g - expected_g
-        if missing_g <= 0.3:
-            return ACTIONS.index('retract')
-        if missing_g < _SLOW_ZONE_G and self._since_pour < _SLOW_PAUSE:
-            return ACTIONS.index('wait')
-        return ACTIONS.index('pour')
+        return ACTIONS.index(choose_by_missing_mass(stop_mass_g - expected_g, self._since_pour))

@@ -34,7 +34,7 @@ class PouringNetwork(nn.Module):
         state_size: Units of the recurrent state.
     """
 
-    def __init__(self, embedding_size: int, target_mass_g: float = 60.0, readout_size: int = 128, hidden_size: int = 96,
+    def __init__(self, embedding_size: int, target_mass_g: float, readout_size: int = 128, hidden_size: int = 96,
                  state_size: int = 32):
         super().__init__()
         self.embedding_size, self.state_size, self.target_mass_g = embedding_size, state_size, target_mass_g

@@ -14,8 +14,9 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional
 from training.export_tower import current_commit, onnx_bytes
 from training.pouring.demonstrations import Demonstration
 from training.pouring.policy_network import MASS_SCALE_G, MOTION_SCALE, PouringNetwork
-from training.pouring.recordings import recordings
+from training.pouring.recordings import TASK_SETTINGS, recordings, task_settings
 from training.pouring.weighed_grips import WeighedGrip
 from training.recipe import load_recipe, recipe_as_dict
 from visuotactile_ros.command_line import command
@@ -40,6 +41,12 @@ _LOG = logging.getLogger(__name__)
 _GRIP_BATCH = 43
 _FIRST_GRIP_SEED = 20_000
 _TOLERANCE = {'action_probabilities': 1e-3, 'poured_mass_g': 0.02, 'next_state': 1e-3}
+
+
+def _of_task(name: str) -> Any:
+    """Define a setting of the task: default, description, unit and range are those of PouringTaskParameters."""
+    of_task = next(each for each in fields(PouringTaskParameters) if each.name == name)
+    return field(default=of_task.default, metadata=of_task.metadata)
 
 
 @dataclass(frozen=True)
@@ -63,9 +70,18 @@ class PouringRecipe:
     mass_weight: float = setting(1.0, 'Weight of the poured mass', minimum=0.0)
     action_weight: float = setting(0.3, 'Weight of the action', minimum=0.0)
     motion_weight: float = setting(5.0, 'Weight of the motion of the gels within a grip', minimum=0.0)
+    target_mass_g: float = _of_task('target_mass_g')
+    step_deg: float = _of_task('step_deg')
+    policy_rate_hz: float = _of_task('policy_rate_hz')
+    approach_tilt_deg: float = _of_task('approach_tilt_deg')
 
     def __post_init__(self):
         check_settings(self)
+
+    @property
+    def task(self) -> PouringTaskParameters:
+        """The task that the policy is trained for."""
+        return PouringTaskParameters(**{name: getattr(self, name) for name in TASK_SETTINGS})
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +149,7 @@ def train_network(demonstrations: Sequence[Demonstration], grips: Sequence[Weigh
     """
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    network = PouringNetwork(demonstrations[0].embeddings.shape[-1])
+    network = PouringNetwork(demonstrations[0].embeddings.shape[-1], recipe.target_mass_g)
     network.fit_normalisation(np.concatenate([each.embeddings for each in [*demonstrations, *grips]]))
     _train_weighing(network, Grips.stack(grips), recipe, generator)
     _train_acting(network, Episodes.stack(demonstrations), recipe, generator)
@@ -204,7 +220,7 @@ def evaluate_network(network: PouringNetwork, demonstrations: Sequence[Demonstra
     """Errors on episodes the network has not seen.
 
     Returns:
-        `mass_error_g` over all decisions, `mass_error_near_target_g` where 50 to 70 g have been poured,
+        `mass_error_g` over all decisions, `mass_error_near_target_g` within 10 g of the target,
         `moment_error_near_target_g` the same from single moments, and `action_accuracy`.
     """
     episodes = Episodes.stack(demonstrations)
@@ -214,20 +230,21 @@ def evaluate_network(network: PouringNetwork, demonstrations: Sequence[Demonstra
         moment_error_g = (network.weigh_at_once(features) - episodes.masses_g).abs()
     known = episodes.known.bool()
     error_g = (masses_g - episodes.masses_g).abs()
-    near = known & (episodes.masses_g > 50.0) & (episodes.masses_g < 70.0)
+    near = known & ((episodes.masses_g - network.target_mass_g).abs() < 10.0)
     return {'mass_error_g': float(error_g[known].mean()), 'mass_error_near_target_g': float(error_g[near].mean()),
             'moment_error_near_target_g': float(moment_error_g[near].mean()),
             'action_accuracy': float((logits.argmax(-1) == episodes.labels)[known].float().mean())}
 
 
-def export_policy(network: PouringNetwork, folder: Path, example: Demonstration, encoder: tuple[str, str],
-                  training: Mapping) -> PouringPolicy:
+def export_policy(network: PouringNetwork, folder: Path, example: Demonstration, task: PouringTaskParameters,
+                  encoder: tuple[str, str], training: Mapping) -> PouringPolicy:
     """Write the model folder of a policy; the runtime loads it before it is moved to its place.
 
     Args:
         network: The trained network.
         folder: Model folder to write.
         example: Episode that gives the golden inputs.
+        task: What the policy was trained for.
         encoder: Name and hash of the encoder.
         training: Provenance for the card.
     """
@@ -242,7 +259,6 @@ def export_policy(network: PouringNetwork, folder: Path, example: Demonstration,
     # The example has two episodes: a single one would be taken as the only size.
     content = onnx_bytes(network, tuple(torch.from_numpy(value[:2]) for value in golden.values()), list(golden),
                          list(names), 'float32')
-    task = PouringTaskParameters()
     card = ModelCard(
         format_version=1, name=folder.name, kind='pouring_policy', sha256='',
         inputs=(TensorDescription('embeddings', 'float32', ('B', 2, size)),
@@ -254,9 +270,7 @@ def export_policy(network: PouringNetwork, folder: Path, example: Demonstration,
                  TensorDescription('poured_mass_g', 'float32', ('B', 1), 'g', _TOLERANCE['poured_mass_g']),
                  TensorDescription('next_state', 'float32', ('B', network.state_size), '', _TOLERANCE['next_state'])),
         licence='Apache-2.0', training=dict(training),
-        constants={'target_mass_g': task.target_mass_g, 'step_deg': task.step_deg,
-                   'policy_rate_hz': task.policy_rate_hz, 'approach_tilt_deg': task.approach_tilt_deg,
-                   'encoder_name': encoder[0], 'encoder_sha256': encoder[1]})
+        constants={**task_settings(task), 'encoder_name': encoder[0], 'encoder_sha256': encoder[1]})
     expected = {name: value.numpy() for name, value in zip(names, outputs, strict=True)}
     write_model_folder(folder, content, card, golden, expected)
     return PouringPolicy(folder)
@@ -272,7 +286,8 @@ def run(recipe: PouringRecipe) -> dict[str, dict]:
     hashes = {folder: TactileEncoder(folder).card.sha256 for folder in recipe.encoders}
 
     def recorded(kind: str, first_seed: int, count: int) -> dict[str, list]:
-        return recordings(kind, range(first_seed, first_seed + count), hashes, Path(recipe.data), recipe.processes)
+        return recordings(kind, range(first_seed, first_seed + count), hashes, recipe.task, Path(recipe.data),
+                          recipe.processes)
 
     demonstrations = recorded('operator', recipe.first_seed, recipe.demonstrations)
     grips = recorded('grip', _FIRST_GRIP_SEED, recipe.weighed_grips)
@@ -286,7 +301,7 @@ def run(recipe: PouringRecipe) -> dict[str, dict]:
                       'recipe': recipe_as_dict(recipe), 'commit': current_commit(), 'episodes': len(training),
                       'decisions': int(sum(len(each.labels) for each in training)),
                       'minutes': round((time.monotonic() - started) / 60, 1), 'metrics': metrics}
-        export_policy(network, Path(policy), training[0], (Path(folder).name, hashes[folder]), provenance)
+        export_policy(network, Path(policy), training[0], recipe.task, (Path(folder).name, hashes[folder]), provenance)
         results[policy] = metrics
         _LOG.info('%s written: %s', policy, json.dumps(metrics))
     return results

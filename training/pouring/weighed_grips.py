@@ -21,8 +21,7 @@ from visuotactile_ros.simulation.world import PouringWorld
 
 MOMENTS = 6
 _REFERENCE_FRAMES = 2
-_TILT_STEP_DEG = 0.25
-_LARGEST_POUR_G = 85.0
+_BEYOND_TARGET_G = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +47,14 @@ class WeighedGrip:
     reference_motions: np.ndarray
 
 
-def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
+def record_weighed_grip(seed: int, encoders: Mapping[str, Encode], task: PouringTaskParameters,
                         touch: Touch | None = None) -> dict[str, WeighedGrip]:
     """Pour one vessel and feel it at a few random moments.
 
     Args:
         seed: Seed of world and sensors.
         encoders: Encoders by name.
+        task: How much is poured, and by which steps.
         touch: Replaces rendering and encoding, with one encoder named in `encoders`.
 
     Returns:
@@ -64,7 +64,7 @@ def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
     several = SeveralEncoders(list(encoders.values()))
     feel = touch or RenderedTouch(seed, several)
     world.grasp()
-    period_s = 1.0 / PouringTaskParameters().policy_rate_hz
+    period_s = 1.0 / task.policy_rate_hz
 
     def embeddings() -> np.ndarray:
         by_sensor = feel(world, round(world.time_s * 1e9))
@@ -78,16 +78,17 @@ def record_weighed_grip(seed: int, encoders: Mapping[str, Encode],
         frames = [embeddings() for _ in range(_REFERENCE_FRAMES)]
         return np.mean(frames, axis=0, dtype=np.float32), gel_motions()
 
-    approach_deg = PouringTaskParameters().approach_tilt_deg
+    approach_deg = task.approach_tilt_deg
     references, reference_motions = (np.stack(both, axis=1)
                                      for both in zip(reference(0.0), reference(approach_deg), strict=True))
     # Half of the moments are at a random tilt, where nothing may have flowed yet, half at a random mass.
     next_tilts_deg = sorted(generator.uniform(approach_deg, 100.0, MOMENTS // 2), reverse=True)
-    next_masses_g = sorted(generator.uniform(1.0, _LARGEST_POUR_G, MOMENTS - MOMENTS // 2), reverse=True)
+    largest_g = task.target_mass_g + _BEYOND_TARGET_G
+    next_masses_g = sorted(generator.uniform(1.0, largest_g, MOMENTS - MOMENTS // 2), reverse=True)
     felt, contexts, masses_g, motions = [], [], [], []
     tilt_deg = approach_deg
-    while (next_tilts_deg or next_masses_g) and tilt_deg < PouringTaskParameters().maximum_tilt_deg:
-        tilt_deg += _TILT_STEP_DEG
+    while (next_tilts_deg or next_masses_g) and tilt_deg < task.maximum_tilt_deg:
+        tilt_deg += task.step_deg
         world.advance(period_s, tilt_deg)
         for waiting, value in ((next_tilts_deg, tilt_deg), (next_masses_g, world.poured_mass_g)):
             if waiting and value >= waiting[-1]:

@@ -78,15 +78,21 @@ def processes_using(path: str) -> str:
 
     Without root only those of this user can be seen.
     """
-    users = set()
-    for link in PROCESSES.glob('[0-9]*/fd/*'):
+    users = []
+    for process in PROCESSES.glob('[0-9]*'):
         try:
-            if os.readlink(link) == path:
-                process = link.parent.parent
-                users.add(f'{(process / "comm").read_text().strip()} ({process.name})')
+            if any(_target(link) == path for link in (process / 'fd').iterdir()):
+                users.append(f'{(process / "comm").read_text().strip()} ({process.name})')
         except OSError:
             continue  # it ended, or belongs to somebody else
     return ', '.join(sorted(users))
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:  # closed meanwhile; others of the same process are still open
+        return ''
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import grp
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,12 +28,21 @@ def check(request: Request) -> Iterator[Finding]:
         elif may_open(camera):
             yield Finding(OK, SUBJECT, f'{name} may be opened')
         else:
-            yield Finding(mark, SUBJECT, f'{name} may not be opened by {getpass.getuser()}', _remedy(node))
+            user = _user() or f'user {os.getuid()}'
+            yield Finding(mark, SUBJECT, f'{name} may not be opened by {user}', _remedy(node))
 
 
 def may_open(camera: VideoDevice) -> bool:
     """Whether the node of a camera is here and this user may read and write it."""
     return os.access(camera.path, os.R_OK | os.W_OK)
+
+
+def _user() -> str:
+    """Name of this user; '' for one who has a number only, as in a container that was started for another one."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ''
 
 
 def _remedy(node: Path) -> str:
@@ -43,8 +52,10 @@ def _remedy(node: Path) -> str:
     try:
         group = grp.getgrgid(status.st_gid)
     except KeyError:  # in a container the group may have a number only
+        group = None
+    user = _user()
+    if group is None or user == '':
         return f'Start the container with --group-add {status.st_gid}'
-    user = getpass.getuser()
     if user in group.gr_mem:
         return f'{user} has joined the group {group.gr_name} after this login: log out and in again'
     return f'Run sudo usermod -aG {group.gr_name} {user}, then log out and in again'

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from visuotactile_ros.doctor_checks.examination import BROKEN, NOTE, OK, Finding, Request
 from visuotactile_ros.doctor_checks.usb_tree import usb_devices
 from visuotactile_ros.errors import SensorError
-from visuotactile_ros.sensors.discovery import choose_video_device, describe, known_kind
+from visuotactile_ros.sensors.discovery import describe, known_kind
 
 SUBJECT = 'sensors'
 
@@ -17,12 +17,12 @@ def check(request: Request) -> Iterator[Finding]:
     """List the cameras and find what is missing."""
     for camera in request.cameras:
         yield Finding(OK, SUBJECT, f'{describe(camera)}: {camera.product}, USB {camera.usb_path or "no"}')
-    for kind, serial in request.expected:
+    for kind, serial_or_path in request.expected:
         try:
-            choose_video_device(request.cameras, serial, kind)
+            request.camera_of(kind, serial_or_path)
         except SensorError as error:
             yield Finding(BROKEN, SUBJECT, error.problem,
-                          'Plug it in, or name the serial number of one that is; dmesg tells what the kernel sees')
+                          f'{error.remedy}; the doctor is told by --sensor {kind}=<serial number or path>')
     if not request.cameras and not request.expected:
         yield Finding(NOTE, SUBJECT, 'no camera is plugged in',
                       'Nothing for simulation and replay; otherwise check the cable: dmesg tells what the kernel saw')

@@ -5,7 +5,8 @@ one place. What decides is PouringTask; what guards a motion is the arm; this no
 
 Threads: `control` ticks at the policy's rate and never blocks for long; what does (grasp, approach, return to upright)
 has a thread for each motion; the watchdog has its own; messages and services run on the executor, but `~/stop` on
-one of its own, so that no callback can stand in its way.
+one of its own, so that no callback can stand in its way. Nobody holds the node's lock while the policy decides or the
+arm answers: either may hang, and the lock is what the watchdog and `~/stop` need.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from visuotactile_ros.errors import ArmError, ConfigurationError, MessageError, ModelError, VisuotactileError
-from visuotactile_ros.parameters.arm import ArmParameters
+from visuotactile_ros.parameters.arm import LONGEST_RETURN_S, ArmParameters
 from visuotactile_ros.parameters.pouring_node import PARAMETER_GROUPS, PouringNodeParameters
 from visuotactile_ros.parameters.pouring_task import PouringTaskParameters
 from visuotactile_ros.policy.observation import SENSORS, PouringObservation, observation_problem
@@ -33,6 +34,7 @@ from visuotactile_ros.policy.pouring_policy import PouringPolicy
 from visuotactile_ros.policy.pouring_task import PouringTask, TaskCommand
 from visuotactile_ros.resources import model_folder
 from visuotactile_ros.robot.arm import ArmState
+from visuotactile_ros.robot.motion_limits import MotionLimitError
 from visuotactile_ros.robot.watchdog import Watchdog, WatchdogThread
 from visuotactile_ros.robot.xarm_arm import XArmArm
 from visuotactile_ros.ros_interface import messages
@@ -48,8 +50,10 @@ ARM_RETRY_S = 0.5
 RECONNECT_PERIOD_S = 2.0
 # How long touch may be missing while the vessel is upright or at a tilt at which nothing flows.
 LONGEST_GAP_S = 3.0
-# A return to upright from the largest tilt ends within this.
-JOIN_TIMEOUT_S = 15.0
+# A tick takes less unless something in it hangs, and then it has no part in the return to upright.
+TICK_TIMEOUT_S = 2.0
+# What starts, brakes and measures comes on top of the return itself.
+RETURN_TIMEOUT_S = LONGEST_RETURN_S + 3.0
 
 
 class PouringNode(ManagedNode):
@@ -166,9 +170,11 @@ class PouringNode(ManagedNode):
         if self._control is not None:
             self._fail_safe_if_pouring('the node was stopped during a pour')
             self._stopping.set()
-            for thread in (self._control, self._motion):
-                if thread is not None:
-                    thread.join(JOIN_TIMEOUT_S)
+            return_by_s = time.monotonic() + RETURN_TIMEOUT_S
+            self._control.join(TICK_TIMEOUT_S)
+            motion = self._motion
+            if motion is not None:
+                motion.join(return_by_s - time.monotonic())
             self._control = None
 
     def cleanup(self) -> None:
@@ -184,7 +190,7 @@ class PouringNode(ManagedNode):
         self._ros_entities = []
         if self._stop_node is not None:
             self._stop_executor.shutdown()
-            self._stop_thread.join(JOIN_TIMEOUT_S)
+            self._stop_thread.join(TICK_TIMEOUT_S)
             self._stop_node.destroy_node()
             self._stop_node = None
 
@@ -213,6 +219,9 @@ class PouringNode(ManagedNode):
             return
         try:
             embedding = decode_vector(message)
+            if embedding.size != self._policy.embedding_size:
+                raise MessageError(f'it has {embedding.size} numbers, the policy takes {self._policy.embedding_size}',
+                                   'Use the encoder the policy was trained on')
         except MessageError as error:
             self._refused_messages += 1
             self.get_logger().error(f'embedding of {sensor}: {error}', throttle_duration_sec=LOG_PERIOD_S)
@@ -318,7 +327,8 @@ class PouringNode(ManagedNode):
 
     def _reconnect(self) -> None:
         """Try to get a lost arm back, now and then; it stays disarmed and the fault stays latched."""
-        if self._motion is not None or time.monotonic() - self._reconnected_s < RECONNECT_PERIOD_S:
+        if self._motion is not None or self._stopping.is_set() or \
+                time.monotonic() - self._reconnected_s < RECONNECT_PERIOD_S:
             return
         try:
             self._arm.read_state()
@@ -338,16 +348,26 @@ class PouringNode(ManagedNode):
         if self._auto_start_pending:
             self._auto_start(observation)
         with self._lock:
+            task = self._task
             if self._motion is not None or not self._is_pouring():
                 return
-            command = self._task.decide(observation)
+        command = task.decide(observation)
+        with self._lock:
+            if self._task is not task or self._motion is not None:
+                return  # the pour was ended while this was decided
             self._note_use_of_touch(command.problem)
-            if self._task.outcome in ('', 'completed'):
-                self._carry_out(command)
-            else:
-                self._fail_safe(self._task.outcome)
-            if self._task.phase == 'done':
+            if task.outcome not in ('', 'completed'):
+                self._fail_safe(task.outcome)
+            if self._task is not task:
+                return
+            if task.phase == 'done':
                 self._watchdog.pause()
+            if command.kind in ('approach', 'retract'):
+                self._begin_motion(self._arm.retract if command.kind == 'retract'
+                                   else lambda: self._approach(command.tilt_deg))
+        if command.kind == 'step':
+            self._step(command.step_deg)
+        self._publish_action(command)
         self._publish_phase()
 
     def _note_use_of_touch(self, problem: str) -> None:
@@ -367,21 +387,26 @@ class PouringNode(ManagedNode):
         with self._lock:
             return PouringObservation(time.time_ns(), dict(self._embeddings), dict(self._stamps_ns), state.tilt_deg)
 
-    def _carry_out(self, command: TaskCommand) -> None:
+    def _approach(self, tilt_deg: float) -> None:
+        self._arm.approach_tilt(tilt_deg)
+        if self._arm_settings.dry_run:
+            # What the policy would do from there on it would have to see and measure.
+            self.get_logger().info('dry run: the approach is allowed; this is as far as a pour gets without motion')
+            with self._lock:
+                self._task.give_up('completed')
+
+    def _step(self, step_deg: float) -> None:
+        # A pour that is ended from here on has disarmed the arm, or has it on its way back: it then refuses the step.
+        try:
+            self._arm.command_tilt_step(step_deg)
+        except MotionLimitError:
+            self._limit_violations += 1
+            raise
+
+    def _publish_action(self, command: TaskCommand) -> None:
         rates = {'hold': 0.0, 'approach': self._arm_settings.approach_rate_deg_s,
                  'step': command.step_deg * self._task_settings.policy_rate_hz,
                  'retract': -self._arm_settings.retract_rate_deg_s}
-        if command.kind == 'step':
-            try:
-                self._arm.command_tilt_step(command.step_deg)
-            except ArmError:
-                # The arm refuses a step that breaks a limit without latching a fault.
-                self._limit_violations += self._arm.read_state().fault == ''
-                raise
-        elif command.kind == 'approach':
-            self._begin_motion(lambda: self._arm.approach_tilt(command.tilt_deg))
-        elif command.kind == 'retract':
-            self._begin_motion(self._arm.retract)
         action = command.kind if command.decision is None else command.decision.action
         if command.decision is not None:
             self._decisions.add()
@@ -484,6 +509,8 @@ class PouringNode(ManagedNode):
             if phase != self._published_phase:
                 self._published_phase = phase
                 self._phase_publisher.publish(String(data=phase))
+                if not self._fault:  # a fault has its own line
+                    self.get_logger().info(f'Phase: {phase}.')
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -46,9 +46,10 @@ class ReplayMonitor(Listener):
         """Number of subscribers of the replayed images, this monitor included."""
         return self.node.count_subscribers(IMAGE_TOPIC)
 
-    def complete(self) -> bool:
-        """Whether every published image has its embedding and every prediction."""
-        return len(self.embeddings) == self.images and all(seen == self.images for seen in self._heads_seen.values())
+    def complete(self, recorded: int) -> bool:
+        """Whether each of so many recorded pictures was published and has its embedding and every prediction."""
+        counts = (self.images, len(self.embeddings), *self._heads_seen.values())
+        return all(count == recorded for count in counts)
 
     def _on_image(self, _serialized: bytes) -> None:
         self.images += 1

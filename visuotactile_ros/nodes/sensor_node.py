@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -13,18 +14,18 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from visuotactile_ros.errors import SensorError
-from visuotactile_ros.frame import Frame, SensorIdentity
+from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.ros_interface.diagnostics import ERROR, OK, WARN, Health, RecentEvents
 from visuotactile_ros.ros_interface.gel_topics import GelTopics
-from visuotactile_ros.ros_interface.image_topic_source import ImageTopicSource
+from visuotactile_ros.ros_interface.image_topic_source import ImageTopicSource, resolved_topic
 from visuotactile_ros.ros_interface.managed_node import ManagedNode
 from visuotactile_ros.ros_interface.messages import image_message, ns_from_time
 from visuotactile_ros.ros_interface.node_main import run_node
 from visuotactile_ros.ros_interface.qos import EMBEDDING_SUBSCRIPTION, STREAM_PUBLISHER
-from visuotactile_ros.sensors.frame_grabber import LATE_AFTER_PERIODS, FrameGrabber
+from visuotactile_ros.sensors.frame_grabber import LATE_AFTER_PERIODS, FrameGrabber, GrabberStatistics
 from visuotactile_ros.sensors.gel_watch import GelWatch
-from visuotactile_ros.sensors.image_geometry import ImageGeometry
+from visuotactile_ros.sensors.sources import geometry_of, identity_of
 from visuotactile_ros.simulation.simulated_sensor import source_for
 
 PARAMETER_GROUPS = (('', SensorParameters),)
@@ -46,7 +47,7 @@ class SensorNode(ManagedNode):
 
     def __init__(self, **node_arguments):
         super().__init__('sensor', PARAMETER_GROUPS, **node_arguments)
-        self._entities = []
+        self._entities = ExitStack()  # what configure has made, and how to take it off the node again
         self._grabber: FrameGrabber | None = None
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -62,41 +63,35 @@ class SensorNode(ManagedNode):
         settings = self._settings
         self._source = self._topic_source(settings) if settings.source == 'topic' else source_for(settings)
         self._gel_topics = GelTopics(self, settings)
-        self._grabber = FrameGrabber(self._source, settings)
-        self._published = RecentEvents()
-        self._answers = None
-        if settings.source == 'replay' and settings.replay_timing == 'lockstep':
-            self._answers = self.create_subscription(Image, settings.replay_answer_topic, self._on_answer,
-                                                     EMBEDDING_SUBSCRIPTION)
+        self._entities.callback(self._gel_topics.destroy)
+        self._is_lockstep = settings.source == 'replay' and settings.replay_timing == 'lockstep'
+        if self._is_lockstep:
+            resolved_topic(self, settings.replay_answer_topic, 'replay_answer_topic', '/tactile/embedding_stamped')
+            self._entities.callback(self.destroy_subscription, self.create_subscription(
+                Image, settings.replay_answer_topic, self._on_answer, EMBEDDING_SUBSCRIPTION))
         self._image_publisher = self.create_publisher(Image, 'image_raw', STREAM_PUBLISHER)
+        self._entities.callback(self.destroy_publisher, self._image_publisher)
         if settings.has_gel:
             self._contact_publisher = self.create_publisher(Bool, 'contact', STREAM_PUBLISHER)
+            self._entities.callback(self.destroy_publisher, self._contact_publisher)
             # A service that awaits holds its group until it has answered.
-            self._reference_service = self.create_service(Trigger, '~/capture_reference', self._capture_reference,
-                                                          callback_group=ReentrantCallbackGroup())
+            self._entities.callback(self.destroy_service, self.create_service(
+                Trigger, '~/capture_reference', self._capture_reference, callback_group=ReentrantCallbackGroup()))
+        self._published = RecentEvents()
+        self._grabber = FrameGrabber(self._source, settings)
 
     def _on_answer(self, message: Image) -> None:
         if message.header.frame_id == self._settings.sensor_name:
             self._source.answered(ns_from_time(message.header.stamp))
 
     def _topic_source(self, settings: SensorParameters) -> ImageTopicSource:
-        geometry = ImageGeometry(settings.border_fraction, settings.rotate_quarter_turns, settings.mirror,
-                                 settings.width_px, settings.height_px)
-        return ImageTopicSource(self, SensorIdentity(settings.sensor_name, settings.kind, settings.serial),
-                                settings.image_topic, settings.rate_hz, settings.max_frame_age_ms, geometry)
+        return ImageTopicSource(self, identity_of(settings), settings.image_topic, settings.rate_hz,
+                                settings.max_frame_age_ms, geometry_of(settings), settings.padded_jpeg)
 
     def cleanup(self) -> None:
         """Forget source and topics."""
-        if self._grabber is None:
-            return
         self._grabber = None
-        if self._answers is not None:
-            self.destroy_subscription(self._answers)
-        self.destroy_publisher(self._image_publisher)
-        self._gel_topics.destroy()
-        if self._settings.has_gel:
-            self.destroy_publisher(self._contact_publisher)
-            self.destroy_service(self._reference_service)
+        self._entities.close()
 
     def activate(self) -> None:
         """Open the source and publish.
@@ -150,35 +145,76 @@ class SensorNode(ManagedNode):
 
     def _publish_frames(self) -> None:
         # In lockstep a frame that nobody hears is never answered.
-        while self._answers is not None and self.count_subscribers('image_raw') == 0:
+        while self._is_lockstep and self.count_subscribers('image_raw') == 0:
             if self._stopping.wait(LISTENER_POLL_S):
                 return
-        self._grabber.start()
-        sequence, wait_s = -1, LATE_AFTER_PERIODS * self._source.nominal_period_s
+        if not self._start_grabber():
+            return
+        period_s = self._source.nominal_period_s
+        wait_s, dead_after_s = LATE_AFTER_PERIODS * period_s, self._settings.dead_after_periods * period_s
+        sequence, failed_grabs, last_published_s = -1, 0, time.monotonic()
         while not self._stopping.is_set():
             frame = self._grabber.wait_for_newer(sequence, wait_s)
             statistics = self._grabber.statistics()
-            if frame is None:
-                if statistics.ended:
-                    self.get_logger().info(f'The replay of {self._settings.replay_path} has ended.')
-                    self.finished.set()
-                    return
-                if statistics.fault != '':
-                    self._set_fault(statistics.fault)
-                else:
-                    self._set_warning(statistics.warning or f'no frame for more than {wait_s * 1000:.0f} ms')
-                continue
-            sequence = frame.sequence
-            age_ms = (time.time_ns() - frame.stamp_ns) / 1e6
-            if age_ms > self._settings.max_frame_age_ms:
-                self._set_warning(f'a frame was {age_ms:.0f} ms old when it could be published')
-                continue
-            self._image_publisher.publish(image_message(frame, self._settings.frame_id or self._settings.sensor_name))
-            self._published.add()
-            self._set_warning(statistics.warning)
-            self._set_fault('')
-            if self._gel is not None:
-                self._update_gel(frame)
+            if self._settings.source == 'replay' and statistics.failed_grabs > failed_grabs:
+                # One that loops has no end at which to tell it.
+                failed_grabs = statistics.failed_grabs
+                self.get_logger().warning(statistics.last_failure, throttle_duration_sec=LOG_PERIOD_S)
+            if frame is None and statistics.ended:
+                self._end_replay(statistics)
+                return
+            if frame is not None:
+                sequence = frame.sequence
+                problem = self._age_problem(frame)
+                if problem == '':
+                    self._publish(frame, statistics.warning)
+                    last_published_s = time.monotonic()
+                    continue
+            else:
+                problem = statistics.warning or str(SensorError(
+                    f'{self._settings.sensor_name}: no frame for more than {wait_s * 1000:.0f} ms',
+                    'Check its cable and the load of the machine'))
+            if statistics.fault != '':
+                self._set_fault(statistics.fault)
+            elif not statistics.starting and time.monotonic() - last_published_s > dead_after_s:
+                # Whatever keeps every single frame back is a fault to those who wait for one.
+                self._set_fault(problem)
+            else:
+                self._set_warning(problem)
+
+    def _start_grabber(self) -> bool:
+        """Start reading; False where the node is stopped before a driver has let go of the reader of the last time."""
+        while not self._stopping.is_set():
+            try:
+                self._grabber.start()
+                return True
+            except SensorError as error:
+                self._set_fault(str(error))
+        return False
+
+    def _end_replay(self, statistics: GrabberStatistics) -> None:
+        path = self._settings.replay_path
+        if statistics.failed_grabs > 0:
+            self.get_logger().error(f'{path} was not replayed whole. Faults: {statistics.failed_grabs}; the last one: '
+                                    f'{statistics.last_failure}')
+        self.get_logger().info(f'The replay of {path} has ended.')
+        self.finished.set()
+
+    def _age_problem(self, frame: Frame) -> str:
+        age_ms, limit_ms = (time.time_ns() - frame.stamp_ns) / 1e6, self._settings.max_frame_age_ms
+        if age_ms <= limit_ms:
+            return ''
+        return str(SensorError(f'{self._settings.sensor_name}: a frame was {age_ms:.0f} ms old when it could be '
+                               f'published, the limit is {limit_ms:g} ms',
+                               'Lower the load of the machine, or raise max_frame_age_ms'))
+
+    def _publish(self, frame: Frame, warning: str) -> None:
+        self._image_publisher.publish(image_message(frame, self._settings.frame_id or self._settings.sensor_name))
+        self._published.add()
+        self._set_warning(warning)
+        self._set_fault('')
+        if self._gel is not None:
+            self._update_gel(frame)
 
     def _set_warning(self, text: str) -> None:
         """Report a gap or a doubt at once; a busy machine makes short gaps, which are not worth a log line."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.definition import check_settings, setting
 
+# Whoever ends the node waits for the return to upright: the local runner for 15 s, `launch` for 30 s.
+LONGEST_RETURN_S = 10.0
+
 
 @dataclass(frozen=True)
 class ArmParameters:
@@ -34,7 +37,8 @@ class ArmParameters:
         'online_planning is mode 7: a new pose replaces the last; velocity is mode 5 with a duration',
         choices=('online_planning', 'velocity'))
     velocity_duration_s: float = setting(
-        0.4, 'A velocity command ends by itself after this time', unit='s', minimum=0.1, maximum=1.0)
+        0.4, 'A velocity command ends by itself after this time, that of a step after 0.2 s at most', unit='s',
+        minimum=0.1, maximum=1.0)
     upright_pose_mm_deg: tuple[float, ...] = setting(
         (400.0, 0.0, 250.0, 180.0, 0.0, 90.0), 'Tool pose of the upright vessel: x, y, z, roll, pitch, yaw',
         unit='mm, deg')
@@ -51,7 +55,8 @@ class ArmParameters:
     maximum_tilt_deg: float = setting(
         115.0, 'Largest tilt, measured or asked for', unit='deg', minimum=1.0, maximum=170.0)
     forward_travel_limit_deg: float = setting(
-        200.0, 'Budget of all forward steps together since the arm was armed', unit='deg', minimum=1.0, maximum=2000.0)
+        200.0, 'Budget of all forward steps together since the vessel was last returned to upright', unit='deg',
+        minimum=1.0, maximum=2000.0)
     tcp_box_mm: tuple[float, ...] = setting(
         (300.0, 500.0, -150.0, 150.0, 150.0, 450.0),
         'Box that the tool never leaves: smallest and largest x, y, z in the base frame', unit='mm')
@@ -66,7 +71,8 @@ class ArmParameters:
     move_rate_mm_s: float = setting(
         50.0, 'Speed of the straight move from the measured pose to upright', unit='mm/s', minimum=1.0, maximum=250.0)
     tilt_tolerance_deg: float = setting(
-        0.1, 'A tilt this near its goal has arrived', unit='deg', minimum=0.05, maximum=5.0)
+        0.1, 'A tilt this near its goal has arrived; the task looks for it within 0.5', unit='deg', minimum=0.05,
+        maximum=0.4)
 
     # Watchdog.
     watchdog_timeout_s: float = setting(
@@ -127,3 +133,9 @@ class ArmParameters:
         if self.approach_limit_deg > self.maximum_tilt_deg:
             raise ConfigurationError(f'ArmParameters.approach_limit_deg is {self.approach_limit_deg}',
                                      f'Give at most maximum_tilt_deg, {self.maximum_tilt_deg}')
+        slowest_deg_s = self.maximum_tilt_deg / LONGEST_RETURN_S
+        if self.retract_rate_deg_s < slowest_deg_s:
+            raise ConfigurationError(
+                f'ArmParameters.retract_rate_deg_s is {self.retract_rate_deg_s}: the return from '
+                f'{self.maximum_tilt_deg} degrees takes over {LONGEST_RETURN_S:.0f} s, and a shutdown waits no longer',
+                f'Give at least {slowest_deg_s:.1f}')

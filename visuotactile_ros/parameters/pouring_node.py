@@ -19,8 +19,8 @@ class PouringNodeParameters:
     auto_start: bool = setting(
         False, 'Arm and pour once, as soon as both fingers send embeddings; false waits for ~/arm and ~/start')
     grasp: bool = setting(
-        True, 'Close the gripper on the vessel before a pour; false where it holds the vessel already, for the first '
-        'closing after power-on begins by opening it')
+        True, 'Close the gripper on the vessel before a pour; false where one that lost its power holds the vessel '
+        'already, for it opens when it is activated')
     arm_patience_s: float = setting(
         10.0, 'How long an arm that does not answer is asked again when the node is configured', unit='s', minimum=0.0,
         maximum=600.0)

@@ -42,7 +42,7 @@ class SensorParameters:
                           choices=SENSOR_DRIVERS)
     gsrobotics_path: str = setting('', "Folder of the maker's gsrobotics, for the driver of that name")
     device_path: str = setting(
-        '', 'V4L2 device in place of the one found by serial; prefer a path under /dev/v4l/by-path')
+        '', 'V4L2 device in place of the one found by serial, for the driver uvc; prefer a path under /dev/v4l/by-path')
     capture_rate_hz: float = setting(30.0, 'Frames per second asked of the device', unit='Hz', minimum=1.0,
                                      maximum=240.0)
     capture_width_px: int = setting(640, 'Width asked of the device', unit='px', minimum=16, maximum=8192)
@@ -55,8 +55,8 @@ class SensorParameters:
     full_decode: bool = setting(
         False, 'Decode MJPG whole before the resize, pixel for pixel as the vendors do and at several times the cost')
     padded_jpeg: bool = setting(
-        False, 'Accept MJPG with a few needless bytes after each section, as some webcams send it; damage inside a '
-               'section then goes unnoticed')
+        False, 'Accept MJPG of a device, or JPEG of a topic or bag, with a few needless bytes after each section, as '
+               'some webcams send it; damage inside a section then goes unnoticed')
     warm_up_frames: int = setting(5, 'Frames thrown away after opening a device', minimum=0, maximum=1000)
 
     replay_path: str = setting('', 'Image folder, image, video file or rosbag2/MCAP bag to replay')
@@ -137,6 +137,9 @@ class SensorParameters:
         if self.driver == 'gsrobotics' and not self.gsrobotics_path:
             raise ConfigurationError('driver is gsrobotics but gsrobotics_path is empty',
                                      'Set gsrobotics_path to the folder that holds utilities/gelsightmini.py')
+        if self.device_path and self.driver != 'uvc':
+            raise ConfigurationError(f'device_path is {self.device_path} but driver is {self.driver}, which finds its '
+                                     f'device by serial only', 'Leave device_path empty, or set driver to uvc')
         if len(self.led_levels) != 3 or not all(type(level) is int for level in self.led_levels):
             raise ConfigurationError(f'led_levels is {self.led_levels!r}, not three whole numbers',
                                      'Give red, green and blue, as in [15, 15, 15]')

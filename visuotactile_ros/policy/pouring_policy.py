@@ -73,6 +73,7 @@ class PouringPolicy:
     Attributes:
         card: The model card; `constants` holds what it was trained for: `target_mass_g`, `step_deg`, `policy_rate_hz`,
             `approach_tilt_deg`, `encoder_name` and `encoder_sha256`.
+        embedding_size: How many numbers an embedding has.
 
     Raises:
         ModelError: The folder is refused, or holds no pouring policy.
@@ -85,7 +86,7 @@ class PouringPolicy:
             raise ModelError(f'{folder} holds a {self.card.kind}, not a pouring policy',
                              'Give the folder of a pouring policy')
         shapes = {tensor.name: tensor.shape for tensor in self.card.inputs}
-        self._embedding_size, self._state_size = shapes['embeddings'][2], shapes['state'][1]
+        self.embedding_size, self._state_size = shapes['embeddings'][2], shapes['state'][1]
         self._reference: GripReference | None = None
 
     def check_encoder(self, encoder_sha256: str) -> None:
@@ -111,7 +112,8 @@ class PouringPolicy:
         for name, value in asked.items():
             if not math.isclose(value, self.card.constants[name]):
                 raise ModelError(f'{name} is {value}, the policy was trained for {self.card.constants[name]}',
-                                 'Set it back, or train a policy: python -m training.pouring.train_policy')
+                                 f'Set it back, or train a policy whose recipe says {name}: {value}: '
+                                 'python -m training.pouring.train_policy --recipe <yaml>')
 
     def reset(self, reference: GripReference) -> None:
         """Start an episode with its references.
@@ -145,8 +147,8 @@ class PouringPolicy:
 
     def _stack(self, embeddings: Mapping[str, np.ndarray]) -> np.ndarray:
         stacked = np.stack([np.asarray(embeddings[sensor], np.float32) for sensor in SENSORS])[None]
-        if stacked.shape[2] != self._embedding_size:
-            raise ModelError(f'an embedding has {stacked.shape[2]} numbers, the policy takes {self._embedding_size}',
+        if stacked.shape[2] != self.embedding_size:
+            raise ModelError(f'an embedding has {stacked.shape[2]} numbers, the policy takes {self.embedding_size}',
                              'Use the encoder the policy was trained on')
         return stacked
 

@@ -16,6 +16,8 @@ from visuotactile_ros.policy.pouring_policy import GripReference, Policy, Pourin
 
 PHASES = ('idle', 'baseline', 'approach', 'pour', 'retract', 'done')
 _ARRIVED_DEG = 0.5
+# An arm that returns at once is told to go on as often as the way takes: 6 s, 30 times, at the default rates.
+_MOST_COMMANDS_ONE_WAY = 150
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class PouringTask:
         self._collected: list[Mapping[str, np.ndarray]] = []
         self._settled_ns: int | None = None
         self._upright: Mapping[str, np.ndarray] = {}
-        self._unusable = self._retracts = 0
+        self._unusable = self._retracts = self._approach_commands = self._retract_commands = 0
         self._pour_started_ns = 0
 
     def give_up(self, reason: str) -> None:
@@ -91,6 +93,10 @@ class PouringTask:
     def _prepare(self, observation: PouringObservation) -> TaskCommand:
         parameters = self._parameters
         if self.phase == 'approach' and observation.tilt_deg < parameters.approach_tilt_deg - _ARRIVED_DEG:
+            self._approach_commands += 1
+            if self._approach_commands > _MOST_COMMANDS_ONE_WAY:
+                self.give_up(f'the vessel stays at {observation.tilt_deg:.1f} degrees on its way to the approach tilt')
+                return TaskCommand('retract')
             return TaskCommand('approach', tilt_deg=parameters.approach_tilt_deg)
         if self._settled_ns is None:
             self._settled_ns = observation.stamp_ns
@@ -140,4 +146,7 @@ class PouringTask:
         if abs(observation.tilt_deg) < _ARRIVED_DEG:
             self.phase = 'done'
             return TaskCommand('hold')
+        self._retract_commands += 1
+        if self._retract_commands > _MOST_COMMANDS_ONE_WAY and self.outcome == 'completed':
+            self.outcome = f'the vessel stays at {observation.tilt_deg:.1f} degrees on its way to upright'
         return TaskCommand('retract')

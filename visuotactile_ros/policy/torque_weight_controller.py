@@ -17,6 +17,21 @@ _SLOW_PAUSE = 2
 _STOP_EARLY_G = 0.3
 
 
+def choose_by_missing_mass(missing_g: float, since_pour: int) -> str:
+    """Pour steadily, slowly near the target, and stop a little early, for something is still falling.
+
+    Args:
+        missing_g: Mass that is still to be poured, grams.
+        since_pour: Decisions since the last pour.
+
+    Returns:
+        One of ACTIONS.
+    """
+    if missing_g <= _STOP_EARLY_G:
+        return 'retract'
+    return 'wait' if missing_g < _SLOW_ZONE_G and since_pour < _SLOW_PAUSE else 'pour'
+
+
 class TorqueWeightController:
     """Compares the torque of the payload with that of the full vessel, both divided by their lever.
 
@@ -41,13 +56,7 @@ class TorqueWeightController:
         """Weigh what is left and choose as the scripted operator does."""
         poured_g = (self._full_n - self._weigh_n(observation.tilt_deg)) / GRAVITY_M_S2 * 1e3
         self._smoothed_g += _SMOOTHING * (poured_g - self._smoothed_g)
-        missing_g = self._target_mass_g - self._smoothed_g
-        if missing_g <= _STOP_EARLY_G:
-            action = 'retract'
-        elif missing_g < _SLOW_ZONE_G and self._since_pour < _SLOW_PAUSE:
-            action = 'wait'
-        else:
-            action = 'pour'
+        action = choose_by_missing_mass(self._target_mass_g - self._smoothed_g, self._since_pour)
         self._since_pour = 0 if action == 'pour' else min(self._since_pour + 1, LONGEST_PAUSE)
         return PouringDecision(action, np.eye(len(ACTIONS), dtype=np.float32)[ACTIONS.index(action)], self._smoothed_g)
 

@@ -33,7 +33,8 @@ class Arm(Protocol):
     """An arm that rotates a held vessel about its lip.
 
     Every method that reads or moves raises ArmError. A fault of the arm latches until `arm` is called, and until then
-    nothing moves. A command that breaks a limit is refused without a latch: the arm is healthy and can still retract.
+    nothing moves. A command that breaks a limit, or before which an answer came late, is refused without a latch: the
+    arm is healthy and can still retract.
     """
 
     def connect(self) -> None:

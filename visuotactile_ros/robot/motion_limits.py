@@ -14,6 +14,10 @@ from visuotactile_ros.robot.vessel_geometry import lip_position_mm, pose_at_tilt
 ROUNDING_DEG = 1e-6
 
 
+class MotionLimitError(ArmError):
+    """A command that breaks a limit; nothing was written, and the arm is healthy."""
+
+
 @dataclass(frozen=True)
 class MotionLimits:
     """The limits of a pour: what a step, a tilt and a pose may be.
@@ -34,7 +38,7 @@ class MotionLimits:
             measured_tilt_deg: Tilt measured just now, degrees.
             step_deg: Step asked for, degrees, positive towards pouring.
             seconds_since_last_step: Time since the step before; `math.inf` for the first one.
-            forward_travel_deg: Sum of all forward steps since the arm was armed, without this one.
+            forward_travel_deg: Sum of all forward steps since the vessel was upright, without this one.
         """
         p = self.parameters
         if not math.isfinite(measured_tilt_deg) or not math.isfinite(step_deg) or math.isnan(seconds_since_last_step):
@@ -105,7 +109,7 @@ class MotionLimits:
             Target tilt in degrees and target pose [6], mm and degrees.
 
         Raises:
-            ArmError: A limit would be broken; nothing may be written.
+            MotionLimitError: A limit would be broken; nothing may be written.
         """
         _refuse(self.path_violations(pose_mm_deg))
         measured_tilt_deg = tilt_from_pose(self.parameters.upright_pose_mm_deg, pose_mm_deg)
@@ -116,7 +120,7 @@ class MotionLimits:
         """Turn a tilt into its pose: tilt in degrees and pose [6] in mm and degrees.
 
         Raises:
-            ArmError: The tilt or its pose is outside the limits.
+            MotionLimitError: The tilt or its pose is outside the limits.
         """
         _refuse(self.tilt_violations(tilt_deg, towards))
         pose = [float(number) for number in pose_at_tilt(self.parameters.upright_pose_mm_deg,
@@ -127,4 +131,4 @@ class MotionLimits:
 
 def _refuse(violations: Sequence[str]) -> None:
     if violations:
-        raise ArmError(violations[0], 'Nothing was written; check the policy and the settings of the arm')
+        raise MotionLimitError(violations[0], 'Nothing was written; check the policy and the settings of the arm')

@@ -10,6 +10,7 @@ return code is checked; the first fault latches, disarms and stops through a sec
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +36,7 @@ from visuotactile_ros.robot.xarm_kinematics import (
     rotation_from_roll_pitch_yaw,
     vector_from_rotation,
 )
-from visuotactile_ros.robot.xarm_sdk import XArmLink, describe_error
+from visuotactile_ros.robot.xarm_sdk import LateAnswerError, XArmLink, describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ _MONITOR_PERIOD_S = 0.05
 _REPORT_PATIENCE_S = 0.25
 _LIP_CORRECTION_PER_S = 1.0
 _MEASURING_ATTEMPTS = 3
+# How many answers in a row may be late on the way back to upright, where giving up would leave the vessel tilted.
+_LATE_ANSWERS = 5
+_STOP_LINK_LOST = 'the stop connection to the xArm is lost'
 # A calibrated arm differs from the nominal kinematics by a few millimetres; a frozen or foreign pose by far more.
 _POSE_AGREEMENT_MM, _POSE_AGREEMENT_DEG = 20.0, 3.0
 
@@ -87,7 +92,7 @@ class XArmArm:
         self._latch_lock = threading.Lock()
         self._motion_lock = threading.Lock()
         self._fail_safe_lock = threading.Lock()
-        self._fail_safe_done = False
+        self._fail_safe_reason = ''
         self._generation = 0
         self._last_step_s = -math.inf
         self._forward_travel_deg = 0.0
@@ -114,11 +119,9 @@ class XArmArm:
         """
         self._disconnect()
         p = self._p
-        common = {'command_timeout_s': p.command_timeout_s, 'call_deadline_s': p.call_deadline_s,
-                  'connect_timeout_s': p.connect_timeout_s}
-        self._main = XArmLink('control', p.address, p.control_port, reports=True, **common)
+        self._main = self._open_link('control', reports=True)
         try:
-            self._stop_link = XArmLink('stop', p.address, p.control_port, reports=False, **common)
+            self._stop_link = self._open_link('stop', reports=False)
             self._main.api.register_report_callback(functools.partial(self._on_report, self._main))
             self._wait(lambda: self._report is not None, p.connect_timeout_s, 'no report of the xArm arrives')
             if self._main.api.axis != _AXES:
@@ -152,7 +155,7 @@ class XArmArm:
                     if generation != self._generation:
                         raise ArmError('stopped while it was being armed', 'Arm it again')
                     self._last_step_s, self._forward_travel_deg = -math.inf, 0.0
-                    self._fault, self._fail_safe_done, self._armed = '', False, True
+                    self._fault, self._fail_safe_reason, self._armed = '', '', True
             except ArmError:
                 self._stop_quietly()
                 raise
@@ -161,6 +164,9 @@ class XArmArm:
     def _make_ready(self) -> np.ndarray:
         """Bring the controller to run in this driver's mode; return the measured pose [6]."""
         main = self._require_link()
+        if not self._can_stop:
+            self._stop_link.close()
+            self._stop_link = self._open_link('stop', reports=False)
         if self._p.dry_run:
             logger.info('dry run: would clear errors, enable motion and set mode %d', self._mode)
         else:
@@ -214,16 +220,21 @@ class XArmArm:
                            'Approach less far, then pour in steps')
         with self._motion_lock:
             generation = self._begin_motion()
-            self._follow(tilt_deg, self._p.approach_rate_deg_s, generation, check_path=True)
+            self._follow(tilt_deg, self._p.approach_rate_deg_s, generation, returning=False)
 
     def command_tilt_step(self, step_deg: float) -> None:
         """Turn the vessel by `step_deg` from the MEASURED tilt, degrees; returns without waiting.
 
         Raises:
-            ArmError: The step breaks a limit (nothing is written, nothing latches), or a fault latched.
+            MotionLimitError: The step breaks a limit; nothing is written, nothing latches.
+            LateAnswerError: An answer came late; nothing is written, nothing latches.
+            ArmError: Another motion is under way, or a fault latched.
         """
-        with self._motion_lock:
+        if not self._motion_lock.acquire(blocking=False):
+            raise _MotionReplacedError(self._fail_safe_reason or 'another motion is under way', 'Wait for its end')
+        try:
             generation = self._begin_motion()
+            self._check_forward()
             pose = self._read_pose_or_latch()
             now_s = time.monotonic()
             _, target = self.limits.allow_step(pose, step_deg, now_s - self._last_step_s, self._forward_travel_deg)
@@ -231,10 +242,14 @@ class XArmArm:
                 # Waiting is no motion: the last target stays, and the arm comes to rest on it.
                 self._check_gate(generation)
                 return
-            self._write(pose, target, self._p.rate_limit_deg_s, step_deg / _STEP_PERIOD_S, generation)
+            # A velocity lasts for one step and no longer, or a step before a pause would turn further than it says.
+            self._turn(pose, target, self._p.rate_limit_deg_s, step_deg / _STEP_PERIOD_S,
+                       min(self._p.velocity_duration_s, _STEP_PERIOD_S), generation)
             if step_deg != 0.0:
                 self._last_step_s = now_s
             self._forward_travel_deg += max(step_deg, 0.0)
+        finally:
+            self._motion_lock.release()
 
     def retract(self) -> None:
         """Fail-safe and normal end: return to upright at the limited rate; blocks until upright. Replaces any motion.
@@ -245,19 +260,21 @@ class XArmArm:
         self._replace_motion()
         with self._motion_lock:
             generation = self._begin_motion()
-            pose = self._read_pose_or_latch()
+            pose = self._patiently(self._read_pose_or_latch)
             broken = self.limits.pose_violations(pose)
             if broken:
                 raise ArmError(broken[0], 'Move the tool into the box by hand, then arm it again')
             if self.limits.path_violations(pose) and self._mode == _MODES['online_planning']:
                 self._move_onto_path(pose, generation)
-            self._follow(0.0, self._p.retract_rate_deg_s, generation, check_path=False)
+            self._follow(0.0, self._p.retract_rate_deg_s, generation, returning=True)
+            self._forward_travel_deg = 0.0
 
     def fail_safe(self, reason: str) -> None:
         """Retract because of `reason`, stop where that is impossible, and latch the reason as a fault; never raises."""
         with self._fail_safe_lock:
-            if self._fail_safe_done:
+            if self._fail_safe_reason:
                 return
+            self._fail_safe_reason = reason
             try:
                 self._retract_for_certain()
                 outcome = 'the vessel is upright'
@@ -268,7 +285,6 @@ class XArmArm:
                 except ArmError as stop_error:
                     outcome = stop_error.problem
             self._latch(f'{reason}; {outcome}', replace=True)
-            self._fail_safe_done = True
 
     def _retract_for_certain(self) -> None:
         """Retract, also when another retraction comes in between; that one must not be stopped."""
@@ -354,7 +370,20 @@ class XArmArm:
     def _read_pose_or_latch(self) -> np.ndarray:
         try:
             return self._read_measurements()[1]
+        except LateAnswerError:
+            raise
         except ArmError as error:
+            self._latch(error.problem)
+            raise
+
+    def _patiently(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Result of `action`, tried again after late answers; meanwhile the last motion ends by itself."""
+        for _ in range(_LATE_ANSWERS - 1):
+            with contextlib.suppress(LateAnswerError):
+                return action(*arguments)
+        try:
+            return action(*arguments)
+        except LateAnswerError as error:
             self._latch(error.problem)
             raise
 
@@ -387,34 +416,48 @@ class XArmArm:
             raise ArmError('the arm is not armed', 'Arm it first')
         return self._generation
 
+    def _check_forward(self) -> None:
+        """Refuse what may tilt further while the vessel is on its fail-safe way back, or nothing else could stop it."""
+        if self._fail_safe_reason:
+            raise _MotionReplacedError(self._fail_safe_reason, 'Remove the cause, then arm it again')
+        if not self._can_stop:
+            raise ArmError(_STOP_LINK_LOST, 'Check the connection of the arm, then arm it again')
+
     def _check_gate(self, generation: int) -> None:
         """Last look before every write: latched, replaced, connection, report age, error, mode, state.
 
         Raises:
+            LateAnswerError: An answer came late; nothing is latched.
             ArmError: Nothing may be written; a problem of the arm is latched.
         """
         self._begin_motion()
         if generation != self._generation:
-            raise _MotionReplacedError('the motion was replaced by a newer one', 'Nothing to do')
+            raise _MotionReplacedError(self._fail_safe_reason or 'the motion was replaced by a newer one',
+                                       'Wait for the end of the newer one')
         problem = self._report_problem()
         if not problem:
             try:
                 error = self._read_error()
                 state = int(self._require_link().read('get_state'))
                 problem = describe_error(error) if error != 0 else self._state_problem(state)
+            except LateAnswerError:
+                raise
             except ArmError as failure:
                 problem = failure.problem
         if problem:
             self._latch(problem)
             raise ArmError(problem, 'Remove the cause, then arm it again')
 
+    @property
+    def _can_stop(self) -> bool:
+        """Whether the stop connection is alive."""
+        return self._stop_link is not None and self._stop_link.alive
+
     def _report_problem(self) -> str:
-        """What the connections and the newest report say is wrong, '' for nothing."""
-        main, stop_link = self._main, self._stop_link
+        """What the control connection and the newest report say is wrong, '' for nothing."""
+        main = self._main
         if main is None or not main.alive:
             return 'the connection to the xArm is lost'
-        if stop_link is None or not stop_link.alive:
-            return 'the stop connection to the xArm is lost'
         # A process that was starved finds its reports waiting. Nothing is written meanwhile, but the library gets the
         # time of one report to take them before the arm is blamed.
         patient_until_s = time.monotonic() + _REPORT_PATIENCE_S
@@ -440,8 +483,14 @@ class XArmArm:
         """Monitor thread: notices while nobody commands."""
         stopping = self._monitor_stop
         while not stopping.wait(_MONITOR_PERIOD_S):
-            if self._armed and (problem := self._report_problem()) and self._armed:
+            if not self._armed:
+                continue
+            problem = self._report_problem()
+            if problem and self._armed:
                 self._latch(problem)
+            elif self._armed and not self._can_stop:
+                # The way back is still open, and a tilted vessel that stands still goes on pouring.
+                self.fail_safe(_STOP_LINK_LOST)
 
     def _latch(self, problem: str, *, stop: bool = True, replace: bool = False) -> None:
         """Disarm and keep the first fault (or `replace` it); stop through the second connection if it was armed."""
@@ -456,6 +505,10 @@ class XArmArm:
             self._stop_quietly()
 
     def _stop_quietly(self) -> None:
+        if self._p.dry_run:
+            # What moves during a dry run is somebody else's.
+            logger.info('dry run: would stop the arm')
+            return
         try:
             self._send_stop()
         except ArmError as error:
@@ -463,9 +516,6 @@ class XArmArm:
 
     def _send_stop(self) -> None:
         """Stop the controller: through the stop connection, twice if need be, then through the other one."""
-        if self._p.dry_run:
-            logger.info('dry run: would stop the arm')
-            return
         for link in (self._stop_link, self._stop_link, self._main):
             if link is None or not link.alive:
                 continue
@@ -479,27 +529,31 @@ class XArmArm:
 
     # Inside: moving.
 
-    def _write(self, pose: np.ndarray, target: list[float], rate_deg_s: float, velocity_deg_s: float,
-               generation: int) -> None:
-        """Write one motion: towards `target` in mode 7, at `velocity_deg_s` for the set duration in mode 5."""
+    def _write(self, generation: int, method: str, *arguments: Any, **keywords: Any) -> None:
+        """Move the arm by one call of the library; nothing else does."""
         self._check_gate(generation)
         if self._p.dry_run:
-            logger.info('dry run: would tilt to %.3f degrees', tilt_from_pose(self._p.upright_pose_mm_deg, target))
+            logger.info('dry run: would call %s with %s', method, np.round(arguments, 3).tolist())
             return
         try:
-            if self._mode == _MODES['velocity']:
-                self._require_link().command('vc_set_cartesian_velocity', self._twist(pose, velocity_deg_s),
-                                             is_radian=True, is_tool_coord=True, duration=self._p.velocity_duration_s)
-            else:
-                self._move_to(target, math.radians(rate_deg_s) * lip_distance_mm(self._p.lip_in_tool_mm))
+            self._require_link().command(method, *arguments, **keywords)
         except ArmError as error:
             self._latch(self._explained(error))
             raise
 
-    def _move_to(self, target: list[float], speed_mm_s: float) -> None:
+    def _turn(self, pose: np.ndarray, target: list[float], rate_deg_s: float, velocity_deg_s: float, duration_s: float,
+              generation: int) -> None:
+        """Write one turn: towards `target` in mode 7, at `velocity_deg_s` for `duration_s` in mode 5."""
+        if self._mode == _MODES['velocity']:
+            self._write(generation, 'vc_set_cartesian_velocity', self._twist(pose, velocity_deg_s), is_radian=True,
+                        is_tool_coord=True, duration=duration_s)
+        else:
+            self._move_to(target, math.radians(rate_deg_s) * lip_distance_mm(self._p.lip_in_tool_mm), generation)
+
+    def _move_to(self, target: list[float], speed_mm_s: float, generation: int) -> None:
         # Zero is a value for the library's speed, but it clamps below 0.1 mm/s; accelerate within a twentieth second.
-        self._require_link().command('set_position', *target, speed=max(speed_mm_s, 1.0),
-                                     mvacc=max(20.0 * speed_mm_s, 20.0), wait=False)
+        self._write(generation, 'set_position', *target, speed=max(speed_mm_s, 1.0),
+                    mvacc=max(20.0 * speed_mm_s, 20.0), wait=False)
 
     def _explained(self, error: ArmError) -> str:
         """The problem of a failed command, with the controller's own error where it can still say it."""
@@ -521,27 +575,33 @@ class XArmArm:
         correction *= min(1.0, self._p.move_rate_mm_s / max(float(np.linalg.norm(correction)), 1e-9))
         return [float(number) for number in np.concatenate([correction - np.cross(turn, lip), turn])]
 
-    def _follow(self, goal_deg: float, rate_deg_s: float, generation: int, *, check_path: bool) -> None:
-        """Turn to `goal_deg` in short targets ahead of the measured tilt; blocks until there."""
+    def _follow(self, goal_deg: float, rate_deg_s: float, generation: int, *, returning: bool) -> None:
+        """Turn to `goal_deg` in short targets ahead of the measured tilt; blocks until there.
+
+        The way back is open from off the path, and without a stop connection.
+        """
         upright = self._p.upright_pose_mm_deg
-        pose = self._read_pose_or_latch()
+        pose = self._patiently(self._read_pose_or_latch)
         deadline_s = time.monotonic() + 2.0 * abs(goal_deg - tilt_from_pose(upright, pose)) / rate_deg_s + 3.0
         while True:
-            if check_path and (broken := self.limits.path_violations(pose)):
-                raise ArmError(broken[0], 'Retract the arm')
+            if not returning:
+                if broken := self.limits.path_violations(pose):
+                    raise ArmError(broken[0], 'Retract the arm')
+                self._check_forward()
             tilt_deg = tilt_from_pose(upright, pose)
             left_deg = goal_deg - tilt_deg
             arrived = abs(left_deg) <= self._p.tilt_tolerance_deg
             ahead_deg = max(-rate_deg_s * _LOOK_AHEAD_S, min(rate_deg_s * _LOOK_AHEAD_S, left_deg))
             _, target = self.limits.allow_tilt(tilt_deg + ahead_deg, towards=left_deg)
-            self._write(pose, target, rate_deg_s, 0.0 if arrived else ahead_deg / _LOOK_AHEAD_S, generation)
+            self._patiently(self._turn, pose, target, rate_deg_s, 0.0 if arrived else ahead_deg / _LOOK_AHEAD_S,
+                            self._p.velocity_duration_s, generation)
             if arrived or self._p.dry_run:
                 return
             if time.monotonic() > deadline_s:
                 self._latch(f'the vessel stays at {tilt_deg:.1f} degrees on its way to {goal_deg:.1f} degrees')
                 self._begin_motion()
             time.sleep(_FOLLOW_PERIOD_S)
-            pose = self._read_pose_or_latch()
+            pose = self._patiently(self._read_pose_or_latch)
 
     def _move_onto_path(self, pose: np.ndarray, generation: int) -> None:
         """Straight slow move to where the tool belongs at its measured tilt, for a tool that is off its path."""
@@ -549,23 +609,20 @@ class XArmArm:
         tilt_deg = min(max(tilt_from_pose(p.upright_pose_mm_deg, pose), p.minimum_tilt_deg), p.maximum_tilt_deg)
         _, target = self.limits.allow_tilt(tilt_deg)
         deadline_s = time.monotonic() + 2.0 * math.dist(pose[:3], target[:3]) / p.move_rate_mm_s + 10.0
-        self._check_gate(generation)
-        if p.dry_run:
-            logger.info('dry run: would move back onto the path')
-            return
-        try:
-            self._move_to(target, p.move_rate_mm_s)
-        except ArmError as error:
-            self._latch(self._explained(error))
-            raise
-        while self.limits.path_violations(self._read_pose_or_latch()):
-            self._check_gate(generation)
+        self._patiently(self._move_to, target, p.move_rate_mm_s, generation)
+        while not p.dry_run and self.limits.path_violations(self._patiently(self._read_pose_or_latch)):
+            self._patiently(self._check_gate, generation)
             if time.monotonic() > deadline_s:
                 self._latch('the tool does not come back to its path')
                 self._begin_motion()
             time.sleep(_FOLLOW_PERIOD_S)
 
     # Inside: life.
+
+    def _open_link(self, name: str, *, reports: bool) -> XArmLink:
+        p = self._p
+        return XArmLink(name, p.address, p.control_port, reports=reports, command_timeout_s=p.command_timeout_s,
+                        call_deadline_s=p.call_deadline_s, connect_timeout_s=p.connect_timeout_s)
 
     def _configure(self) -> None:
         configure(self._require_link(), self._p)

@@ -46,7 +46,10 @@ class RobotiqDriver:
         api = self._link.api
         with self._link.control_port():
             checked_result('set_rs485_use_503_port', api.set_rs485_use_503_port(True))
-        # Reset and activate set the tool port to the gripper's 115200 baud; a move alone would not.
+        # Status, reset and activate set the tool port to the gripper's 115200 baud; a move alone would not.
+        checked_result('robotiq_get_status', api.robotiq_get_status())
+        if api.robotiq_status['gACT'] == 1 and api.robotiq_status['gSTA'] == 3:
+            return  # activating it again would open it, and it may hold the vessel
         checked_result('robotiq_reset', api.robotiq_reset())
         checked_result('robotiq_set_activate', api.robotiq_set_activate(wait=True, timeout=self._p.gripper_timeout_s))
 

@@ -117,13 +117,13 @@ def jacobian(frames: list[np.ndarray]) -> np.ndarray:
     return columns
 
 
-def inverse_kinematics(flange: np.ndarray, seed_rad: np.ndarray, iterations: int = 60) -> np.ndarray:
+def inverse_kinematics(flange: np.ndarray, seed_rad: np.ndarray, iterations: int = 200) -> np.ndarray:
     """Joint angles [6] in radians that bring the flange to `flange`, on the branch of `seed_rad`.
 
     Args:
         flange: Homogeneous matrix [4, 4], mm, base frame.
         seed_rad: Joint angles [6] to start from; the nearest solution is found when the pose is near.
-        iterations: Steps after which the pose counts as unreachable.
+        iterations: Steps after which the pose counts as unreachable; a straight wrist can need 80, others under ten.
 
     Raises:
         ArmError: No solution was found from this seed.

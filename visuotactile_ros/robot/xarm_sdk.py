@@ -37,6 +37,10 @@ _CODES = {
 }
 
 
+class LateAnswerError(ArmError):
+    """A reading that did not come in time; nothing was written, and the connection may be healthy."""
+
+
 class _SocketModule(types.ModuleType):
     """The socket module without the library's process-wide side effect; it sets a timeout on each socket anyway."""
 
@@ -97,7 +101,8 @@ def describe_error(code: int) -> str:
 class BoundedWorker:
     """A thread that runs calls one after the other and is given up when one misses its deadline.
 
-    A library call that hangs holds the library's lock, so that the worker it hangs in can never be used again.
+    A library call that hangs holds the library's lock, so that the worker it hangs in can never be used again. Whoever
+    comes while a call runs waits for its turn, which comes in bounded time, for every call has a deadline.
 
     Args:
         name: Name of the thread.
@@ -105,6 +110,7 @@ class BoundedWorker:
 
     def __init__(self, name: str):
         self.dead = False
+        self._turn = threading.Lock()
         self._work: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -112,18 +118,19 @@ class BoundedWorker:
         """Run `function` in the worker's thread and return its result.
 
         Raises:
-            ArmError: It took longer than `deadline_s`, failed, or an earlier call did.
+            ArmError: It took longer than `deadline_s` from its turn on, failed, or an earlier call did.
         """
-        if self.dead:
-            raise ArmError(f'{name}: the connection to the xArm is lost', 'Connect and arm it again')
-        done: queue.SimpleQueue = queue.SimpleQueue()
-        self._work.put((function, arguments, keywords, done))
-        try:
-            result, failure = done.get(timeout=deadline_s)
-        except queue.Empty:
-            self.dead = True
-            raise ArmError(f'{name}: the xArm did not answer within {deadline_s:.1f} s',
-                           'Check the controller, then connect and arm it again') from None
+        with self._turn:
+            if self.dead:
+                raise ArmError(f'{name}: the connection to the xArm is lost', 'Connect and arm it again')
+            done: queue.SimpleQueue = queue.SimpleQueue()
+            self._work.put((function, arguments, keywords, done))
+            try:
+                result, failure = done.get(timeout=deadline_s)
+            except queue.Empty:
+                self.dead = True
+                raise ArmError(f'{name}: the xArm did not answer within {deadline_s:.1f} s',
+                               'Check the controller, then connect and arm it again') from None
         if isinstance(failure, ArmError):
             raise failure
         if failure is not None:
@@ -204,13 +211,15 @@ class XArmLink:
         """As `command`, for what only reads: when the answer is late, as on a busy machine, it is asked once more.
 
         Raises:
+            LateAnswerError: The second answer was late too.
             ArmError: As `command`.
         """
         method = getattr(self.api, name)
-        result = self._worker.call(name, method, *arguments, deadline_s=self._deadline_s)
-        if result[0] == _NO_ANSWER:
+        for _ in range(2):
             result = self._worker.call(name, method, *arguments, deadline_s=self._deadline_s)
-        return checked_result(name, result)
+            if result[0] != _NO_ANSWER:
+                return checked_result(name, result)
+        raise LateAnswerError(f'{name} failed with {describe_code(_NO_ANSWER)}', 'Check the cable and the controller')
 
     def close(self, timeout_s: float = 0.5) -> None:
         """Disconnect; the link is dead afterwards. Threads of the library may end a little later than this returns."""

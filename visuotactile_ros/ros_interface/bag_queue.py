@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections import Counter, deque
@@ -80,7 +79,7 @@ class BagQueue:
         try:
             self._write_jobs()
         except VisuotactileError as error:
-            self.fault = str(error)
+            self._note(error)
         finally:
             with self._changed:
                 self._has_ended = True
@@ -90,7 +89,13 @@ class BagQueue:
             try:
                 self._bag.close({DROPPED_KEY: json.dumps(self.dropped)} if self.dropped else {})
             except VisuotactileError as error:
-                self.fault = self.fault or str(error)
+                self._note(error)
+
+    def _note(self, error: VisuotactileError) -> None:
+        if self.fault == '':
+            lost = self._bag.unflushed_messages
+            told = f'; at most {lost} of the messages that count as written are lost' if lost > 0 else ''
+            self.fault = str(VisuotactileError(f'{error.problem}{told}', error.remedy))
 
     def _write_jobs(self) -> None:
         next_flush_s = time.monotonic() + self._flush_period_s
@@ -114,7 +119,7 @@ class BagQueue:
 
     def _flush(self) -> None:
         self._bag.flush()
-        free_bytes = shutil.disk_usage(self._bag.folder).free
+        free_bytes = self._bag.free_bytes()
         if free_bytes < self._keep_free_bytes:
             raise VisuotactileError(f'the disk of {self._bag.folder} has {free_bytes >> 20} MiB free, less than '
                                     f'{self._keep_free_bytes >> 20}', 'Make room and start a new recording')

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,12 @@ class BagWriter:
         folder: The bag; it must not be there yet.
         compression: `none`, `lz4` or `zstd`.
 
+    The folder may be moved on its disk meanwhile: the bag is finished where it is then.
+
     Attributes:
-        folder: The bag.
+        folder: The bag, where it was made.
         message_counts: Messages written, by topic.
+        unflushed_messages: Those written since the last flush: as many may be lost when the disk fails.
 
     Raises:
         ConfigurationError: The bag is there already or cannot be made, or the package mcap is missing.
@@ -74,6 +78,7 @@ class BagWriter:
             raise ConfigurationError('recording needs the package mcap', 'Run pip install mcap') from error
         self.folder = folder
         self.message_counts: dict[str, int] = {}
+        self.unflushed_messages = 0
         self._file = folder / f'{folder.name}_0.mcap'
         self._topics: dict[str, dict[str, Any]] = {}
         self._channels: dict[str, int] = {}
@@ -82,6 +87,7 @@ class BagWriter:
         self._is_cut_off = False
         try:
             folder.mkdir(parents=True)
+            self._folder_number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             self._stream = self._file.open('xb')
         except FileExistsError as error:
             raise ConfigurationError(f'{folder} exists already', 'Give the bag another name') from error
@@ -133,6 +139,7 @@ class BagWriter:
         self._to_disk(lambda: self._mcap.add_message(self._channels[topic], received_ns, content, published_ns,
                                                      sequence))
         self.message_counts[topic] += 1
+        self.unflushed_messages += 1
         self._first_ns, self._last_ns = min(self._first_ns, received_ns), max(self._last_ns, received_ns)
 
     def flush(self) -> None:
@@ -142,6 +149,17 @@ class BagWriter:
             VisuotactileError: The disk does not take it.
         """
         self._to_disk(self._mcap.flush)
+        self.unflushed_messages = 0
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the bag.
+
+        Raises:
+            VisuotactileError: The bag was removed, or its disk does not answer.
+        """
+        self._to_disk(self._refuse_removed)
+        room = self._to_disk(lambda: os.fstatvfs(self._stream.fileno()))
+        return room.f_bavail * room.f_frsize
 
     def close(self, custom_data: Mapping[str, str] | None = None) -> None:
         """Write the index and metadata.yaml; does nothing on a closed bag.
@@ -161,24 +179,35 @@ class BagWriter:
         finally:
             with suppress(OSError):
                 self._stream.close()
+            os.close(self._folder_number)
 
-    def _to_disk(self, work: Callable[[], Any]) -> None:
+    def _refuse_removed(self) -> None:
+        if os.fstat(self._stream.fileno()).st_nlink == 0:
+            self._is_cut_off = True
+            raise VisuotactileError(f'{self._file} was removed, or moved to another disk, while it was being written',
+                                    'Start a new recording, and move it only when that is over')
+
+    def _to_disk(self, work: Callable[[], Any]) -> Any:
         try:
-            work()
+            return work()
         except OSError as error:
             self._is_cut_off = True
             raise VisuotactileError(f'{self._file} cannot be written: {error.strerror}',
                                     'Make room on the disk and start a new recording') from error
 
     def _finish(self, metadata: Mapping[str, Any]) -> None:
+        self._refuse_removed()
         self._mcap.add_metadata('rosbag2', {'serialized_metadata': _yaml_text(metadata)})
         self._mcap.finish()
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        # In one step: a metadata.yaml that is there is whole.
-        unfinished = self.folder / '.metadata.yaml'
-        unfinished.write_text(_yaml_text({'rosbag2_bagfile_information': metadata}), encoding='utf-8')
-        unfinished.replace(self.folder / 'metadata.yaml')
+        self.unflushed_messages = 0
+        # In one step: a metadata.yaml that is there is whole. By the number of the folder, which may have been moved.
+        with open('.metadata.yaml', 'w', encoding='utf-8',
+                  opener=partial(os.open, mode=0o666, dir_fd=self._folder_number)) as unfinished:
+            unfinished.write(_yaml_text({'rosbag2_bagfile_information': metadata}))
+        os.replace('.metadata.yaml', 'metadata.yaml', src_dir_fd=self._folder_number,
+                   dst_dir_fd=self._folder_number)
 
     def _metadata(self, custom_data: Mapping[str, str]) -> dict[str, Any]:
         return {

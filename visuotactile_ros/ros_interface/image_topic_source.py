@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import cv2
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -20,8 +20,7 @@ from visuotactile_ros.ros_interface.messages import ns_from_time
 from visuotactile_ros.ros_interface.qos import NEWEST_SUBSCRIPTION
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 
-MESSAGE_TYPES = {'sensor_msgs/msg/Image': (Image, decode_image),
-                 'sensor_msgs/msg/CompressedImage': (CompressedImage, decode_compressed_image)}
+MESSAGE_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
 # A node that has just started learns in this time who publishes what; below the time that a grabber waits for its
 # thread when it stops.
 DISCOVERY_TIMEOUT_S = 3.0
@@ -53,22 +52,21 @@ class ImageTopicSource:
         rate_hz: Frames a second that are expected.
         max_frame_age_ms: Oldest age of a stamp on arrival, milliseconds.
         geometry: Shape of the frames and the way there.
+        accepts_padding: For compressed pictures, see JpegDecoder.
 
     Raises:
         ConfigurationError: The topic has no possible name.
     """
 
     def __init__(self, node: Node, sensor: SensorIdentity, topic: str, rate_hz: float, max_frame_age_ms: float,
-                 geometry: ImageGeometry):
+                 geometry: ImageGeometry, accepts_padding: bool = False):
         self.sensor = sensor
         self.nominal_period_s = 1.0 / rate_hz
         self._node, self._requested = node, topic
         self._max_frame_age_ms, self._geometry = max_frame_age_ms, geometry
-        try:
-            self._topic = node.resolve_topic_name(topic)
-        except RuntimeError as error:
-            raise ConfigurationError(f'{topic!r} cannot be the topic of {sensor.name}',
-                                     'Set image_topic, for example to /camera/image_raw') from error
+        self._decoders = {Image: decode_image,
+                          CompressedImage: partial(decode_compressed_image, accepts_padding=accepts_padding)}
+        self._topic = resolved_topic(node, topic, 'image_topic', '/camera/image_raw')
         # Of its own, so that no other callback of the node keeps a picture waiting.
         self._callback_group = MutuallyExclusiveCallbackGroup()
         self._subscription: Subscription | None = None
@@ -89,13 +87,15 @@ class ImageTopicSource:
         if self._topic in [publisher.topic_name for publisher in self._node.publishers]:
             raise SensorError(f'{self.sensor.name} would listen to itself: it publishes {self._topic}',
                               'Set image_topic to the topic of the camera')
-        message_type, self._decode = self._message_type()
-        # After a gap the driver may have been set up anew.
+        message_type = self._message_type()
+        self._decode = self._decoders[message_type]
+        # After a gap the driver may have been set up anew, or the clock set back.
         self._newest = self._picture_shape = None
+        self._last_stamp_ns = 0
         self._subscription = self._node.create_subscription(
             message_type, self._requested, self._on_message, NEWEST_SUBSCRIPTION, callback_group=self._callback_group)
 
-    def _message_type(self) -> tuple[type, Any]:
+    def _message_type(self) -> type:
         deadline_s = time.monotonic() + DISCOVERY_TIMEOUT_S
         while not (offered := {info.topic_type for info in self._node.get_publishers_info_by_topic(self._requested)}):
             if time.monotonic() > deadline_s:
@@ -145,14 +145,27 @@ class ImageTopicSource:
             raise SensorError(f'{origin} is {image_rgb.shape}, those before it were {self._picture_shape}',
                               'Keep the size of the pictures while they are used')
         self._picture_shape = image_rgb.shape
-        image = self._geometry.apply(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-        return Frame(image, stamp_ns, self.sensor, arrival.sequence)
+        # Seen as BGR, which takes no copy.
+        return Frame(self._geometry.apply(image_rgb[:, :, ::-1]), stamp_ns, self.sensor, arrival.sequence)
 
     def close(self) -> None:
         """End the subscription; does nothing where it is closed."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+
+
+def resolved_topic(node: Node, topic: str, setting_name: str, example: str) -> str:
+    """Full name of the topic that a setting names.
+
+    Raises:
+        ConfigurationError: No topic can be called so.
+    """
+    try:
+        return node.resolve_topic_name(topic)
+    except RuntimeError as error:
+        raise ConfigurationError(f'{setting_name} is {topic!r}, which cannot be the name of a topic',
+                                 f'Set it for example to {example}') from error
 
 
 def check_stamp(origin: str, stamp_ns: int, sent_ns: int, received_ns: int, max_frame_age_ms: float) -> None:

@@ -36,6 +36,7 @@ class ManagedNode(LifecycleNode):
         parameters: The settings as read at the last configure, by dataclass.
         stop_requested: Set when the process was asked to end; a `configure` that waits must look at it.
         finished: Set by a node whose work has come to its end (a replay): its process then ends.
+        last_error: Why the last transition failed; None where it did not, or met a defect of this package.
         has_crashed: Whether a worker met a defect of this package.
 
     Raises:
@@ -52,6 +53,7 @@ class ManagedNode(LifecycleNode):
             raise
         self.stop_requested, self.finished = threading.Event(), threading.Event()
         self.has_crashed = False
+        self.last_error: VisuotactileError | None = None
         self._last_fault = ''
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -110,9 +112,11 @@ class ManagedNode(LifecycleNode):
             self.get_fully_qualified_name(), self.hardware_id(), health, self.get_clock().now().to_msg()))
 
     def _transition(self, work: Callable[[], None]) -> TransitionCallbackReturn:
+        self.last_error = None
         try:
             work()
         except VisuotactileError as error:
+            self.last_error = error
             self._last_fault = str(error)
             self.get_logger().error(str(error))
             self.publish_diagnostics()

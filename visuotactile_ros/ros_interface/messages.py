@@ -110,7 +110,10 @@ def encoder_hashes(model_info: String) -> dict[str, str]:
     """
     try:
         models = json.loads(model_info.data)['models']
-        return {sensor: model['sha256'] for model in models for sensor in model['sensors']}
+        hashes = {sensor: model['sha256'] for model in models for sensor in model['sensors']}
+        if not all(isinstance(text, str) for pair in hashes.items() for text in pair):
+            raise TypeError('a sensor or a hash is no text')
+        return hashes
     except (ValueError, KeyError, TypeError) as error:
         raise MessageError('model_info is not what a perception node publishes',
                            'Run perception and pouring from the same version') from error

@@ -38,9 +38,9 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         arguments: Command line; None takes the process's own.
 
     Returns:
-        EXIT_OK after a signal or at the end of its work, EXIT_CONFIGURATION after a bad parameter, EXIT_NOT_STARTED
-        where `autostart` could not bring the node to active, EXIT_CRASHED after a defect of this package, 128 + its
-        number where a further signal has interrupted it.
+        EXIT_OK after a signal or at the end of its work; where `autostart` could not bring the node to active,
+        EXIT_CONFIGURATION when a setting is the reason and else EXIT_NOT_STARTED; EXIT_CRASHED after a defect of this
+        package; 128 + its number where a further signal has interrupted it.
     """
     # The handlers of rclpy would end ROS first and the node later, too late for an arm that must still retract.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -90,8 +90,15 @@ def _run(node: ManagedNode, executor: SingleThreadedExecutor, signals_seen: list
         for trigger in (node.trigger_configure, node.trigger_activate):
             if signals_seen:
                 return EXIT_OK
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                return EXIT_OK if signals_seen else EXIT_NOT_STARTED
+            result = trigger()
+            if result != TransitionCallbackReturn.SUCCESS:
+                return EXIT_OK if signals_seen else _exit_code_of_failure(node, result)
     while not signals_seen and not node.finished.is_set():
         executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
     return EXIT_CRASHED if node.has_crashed else EXIT_OK
+
+
+def _exit_code_of_failure(node: ManagedNode, result: TransitionCallbackReturn) -> int:
+    if result == TransitionCallbackReturn.ERROR:
+        return EXIT_CRASHED
+    return EXIT_CONFIGURATION if isinstance(node.last_error, ConfigurationError) else EXIT_NOT_STARTED

@@ -6,7 +6,6 @@ The library is CC BY-NC 4.0: it is no requirement of this package and is importe
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
-from visuotactile_ros.sensors.discovery import lost_device_error
+from visuotactile_ros.sensors.discovery import canonical_serial, lost_device_error, same_serial
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
 from visuotactile_ros.sensors.uvc_device import CaptureMode
 
@@ -24,8 +23,6 @@ from visuotactile_ros.sensors.uvc_device import CaptureMode
 FIRST_FIRMWARE_WITH_LIGHT = 200
 LIGHT_LEVELS = 4096
 REMEDY = 'Check cable and permissions, and close other programs that use it'
-# OpenCV, which the library reads with, waits ten seconds for a camera that has stalled, unless told otherwise before.
-os.environ.setdefault('OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT', '1')
 
 
 class DigitInterfaceSource:
@@ -39,20 +36,19 @@ class DigitInterfaceSource:
             the first opening, and from then on no other.
         mode: A size and rate that the library offers, no fourcc, and of the controls ZOOM alone, which is the light;
             without it the library's own full light stays.
-        warm_up_frames: Frames thrown away after opening, until exposure has settled.
         geometry: Shape of the frames and the way there.
 
     Raises:
         ConfigurationError: The library is missing, or the mode is not one of its own.
     """
 
-    def __init__(self, sensor: SensorIdentity, mode: CaptureMode, warm_up_frames: int, geometry: ImageGeometry):
+    def __init__(self, sensor: SensorIdentity, mode: CaptureMode, geometry: ImageGeometry):
         self.sensor = sensor
         self.nominal_period_s = 1.0 / mode.rate_hz
         self._library = _load_digit_interface()
         self._stream, self._light = _stream_of(mode, self._library), _light_of(mode)
         self._rate_hz, self._capture_shape = int(mode.rate_hz), (mode.height_px, mode.width_px, 3)
-        self._warm_up_frames, self._geometry = warm_up_frames, geometry
+        self._geometry = geometry
         self._digit: Any = None
         self._sequence = 0
 
@@ -60,7 +56,7 @@ class DigitInterfaceSource:
         """Find the device by its serial, open it and set it up; does nothing where it is open.
 
         Raises:
-            SensorError: The device is missing, in use, of a firmware that the library leaves dark, or gives no frame.
+            SensorError: The device is missing, in use, or of a firmware that the library leaves dark.
         """
         if self._digit is not None:
             return
@@ -71,18 +67,17 @@ class DigitInterfaceSource:
                 digit.set_fps(self._rate_hz)
                 if self._light is not None:
                     digit.set_intensity_rgb(self._light >> 8, self._light >> 4 & 15, self._light & 15)
-                for _ in range(self._warm_up_frames):
-                    digit.get_frame(transpose=True)
             except BaseException:
                 digit.disconnect()
                 raise
-        self._digit, self.sensor = digit, dataclasses.replace(self.sensor, serial=digit.serial)
+        self._digit = digit
+        self.sensor = dataclasses.replace(self.sensor, serial=canonical_serial(digit.serial))
 
     def _connect(self) -> Any:
         name, wanted = self.sensor.name, self.sensor.serial
         entries = self._library.DigitHandler.list_digits()
         serials = sorted({entry['serial'] for entry in entries})
-        fitting = [serial for serial in serials if wanted in ('', serial)]
+        fitting = [serial for serial in serials if wanted == '' or same_serial(serial, wanted)]
         if len(fitting) != 1:
             raise SensorError(f'{name}: serial {wanted!r} fits {len(fitting)} DIGITs; found: '
                               f'{", ".join(serials) or "none"}', 'Check cable and serial')

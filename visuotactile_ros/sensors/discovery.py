@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,11 @@ CAMERA_OF_SENSOR_KIND = {'gelsight_mini_markers': 'gelsight_mini', 'gelsight': A
                          'vitactip': ANY_USB_CAMERA, 'wrist_camera': ANY_USB_CAMERA}
 # A GelSight Mini carries its serial number in its product string as well, there with a dash.
 SERIAL_IN_PRODUCT = re.compile(r'^GelSight Mini \S+ (\w{4}-\w{4})$')
+# The system's words for a device that is no longer there.
+LOST_DEVICE_ERRNOS = (errno.ENODEV, errno.ENXIO, errno.ENOENT)
+# OpenCV waits ten seconds for a camera that has stalled, unless told otherwise before its first wait. All drivers read
+# with OpenCV and import this module.
+os.environ.setdefault('OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT', '1')
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,17 @@ def list_video_devices() -> list[VideoDevice]:
     return cameras_among(_video_nodes())
 
 
-def find_video_device(serial: str, kind: str = '') -> VideoDevice:
-    """Find one camera by its serial number.
+def choose_video_device(present: Sequence[VideoDevice], serial: str, kind: str = '') -> VideoDevice:
+    """Choose one camera by its serial number.
 
     Args:
+        present: Cameras to choose among, as `list_video_devices` gives them.
         serial: Serial number, with or without dashes; '' takes the only camera there is.
         kind: Kind of sensor or of camera that it must be; '' takes any.
 
     Raises:
         SensorError: No camera matches, or more than one; the text lists those that are there.
     """
-    return choose_video_device(list_video_devices(), serial, kind)
-
-
-def choose_video_device(present: Sequence[VideoDevice], serial: str, kind: str = '') -> VideoDevice:
-    """Choose among cameras as `find_video_device` does."""
     wanted_kind = CAMERA_OF_SENSOR_KIND.get(kind, kind)
     of_kind = [device for device in present if wanted_kind in ('', device.kind)]
     found = [device for device in of_kind if serial == '' or same_serial(device.serial, serial)]
@@ -83,6 +85,9 @@ def choose_video_device(present: Sequence[VideoDevice], serial: str, kind: str =
     if not found:
         remedy = 'Set serial to one of those' if serial and of_kind else \
             'Check its cable and port, and see what dmesg and ros2 run visuotactile_ros doctor say'
+        for device in present:
+            if serial and same_serial(device.serial, serial):
+                remedy = f'Correct kind or serial: that serial number is that of a {device.kind}'
         raise SensorError(f'there is no {wanted}, but {there}', remedy)
     remedy = 'Set device_path to the one meant under /dev/v4l/by-path' if serial or not all(
         device.serial for device in found) else 'Set serial to the one meant'
@@ -146,9 +151,19 @@ def _video_device(node: pyudev.Device) -> VideoDevice | None:
     return VideoDevice(node.device_node, serial, kind, usb_id, product, usb.sys_name, is_capture)
 
 
+def canonical_serial(serial: str) -> str:
+    """Write a serial number as frames carry it, in upper case without dashes: makers print dashes, USB has none."""
+    return serial.replace('-', '').upper()
+
+
 def same_serial(serial: str, other: str) -> bool:
-    """Tell whether two serial numbers are the same, however they are written: makers print dashes, USB has none."""
-    return serial.replace('-', '').upper() == other.replace('-', '').upper()
+    """Tell whether two serial numbers are the same, however they are written."""
+    return canonical_serial(serial) == canonical_serial(other)
+
+
+def is_same_camera(device: VideoDevice, other: VideoDevice) -> bool:
+    """Tell whether two nodes, seen at different times, are of one camera; twins without serial numbers pass for one."""
+    return same_serial(device.serial, other.serial) and (device.usb_id, device.product) == (other.usb_id, other.product)
 
 
 def lost_device_error(path: str) -> OSError | None:

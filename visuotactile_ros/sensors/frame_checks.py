@@ -10,9 +10,11 @@ from visuotactile_ros.errors import SensorError
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.sensor import SensorParameters
 
-# Recordings at a higher rate than their camera hold each picture twice, which says nothing about a sensor.
-SUSPECT_IDENTICAL_FRAMES = 3
-SUSPECT_BLACK_FRAMES = 2
+# Recordings at a higher rate than their camera hold each picture twice, and may be dark for a moment, which says
+# nothing about a sensor.
+SUSPECT_IDENTICAL_RECORDED_FRAMES = 3
+SUSPECT_BLACK_RECORDED_FRAMES = 2
+BLACK_REMEDY, FROZEN_REMEDY = 'Check its light, exposure and cover', 'Replug the sensor'
 
 
 class FrameOrder:
@@ -76,11 +78,15 @@ class FrameChecks:
 
     Args:
         sensor_name: Name in the faults.
-        parameters: From how many frames on a source counts as frozen or black, and how dark black is.
+        parameters: From how many frames on a source counts as frozen or black, how dark black is, and whether the
+            source is a device: of a device not even one such frame is believed.
     """
 
     def __init__(self, sensor_name: str, parameters: SensorParameters):
         self._name, self._limits = sensor_name, parameters
+        self._is_device = parameters.source == 'device'
+        self._suspect_identical = 2 if self._is_device else SUSPECT_IDENTICAL_RECORDED_FRAMES
+        self._suspect_black = 1 if self._is_device else SUSPECT_BLACK_RECORDED_FRAMES
         self._last_image: np.ndarray | None = None
         self._identical = self._black = 0
 
@@ -102,21 +108,27 @@ class FrameChecks:
         """Whether the source gives the same picture again and again."""
         return self._identical >= self._limits.frozen_after_frames
 
+    def is_believable(self) -> bool:
+        """Whether the newest frame may be used."""
+        return self.fault() is None and not (self._is_device and self.suspicion() is not None)
+
     def fault(self) -> SensorError | None:
-        """Why the newest frame is not to be believed, None when it is."""
+        """Why the source is not to be believed, None when it is."""
         # Black first: a sensor without light may well give identical frames, and its light is what to look at.
         if self._black >= self._limits.black_after_frames:
             return SensorError(f'{self._name} is black: {self._black} frames below '
-                               f'{self._limits.black_below_level:g} grey levels', 'Check its light, exposure and cover')
+                               f'{self._limits.black_below_level:g} grey levels', BLACK_REMEDY)
         if self.is_frozen:
             return SensorError(f'{self._name} is frozen: the last {self._identical} frames are identical',
-                               'Replug the sensor')
+                               FROZEN_REMEDY)
         return None
 
-    def suspicion(self) -> str:
-        """What is not yet a fault but will be if it goes on, one line, or ''."""
-        if self._black >= SUSPECT_BLACK_FRAMES:
-            return f'the last {self._black} frames are black'
-        if self._identical >= SUSPECT_IDENTICAL_FRAMES:
-            return f'the last {self._identical} frames are identical'
-        return ''
+    def suspicion(self) -> SensorError | None:
+        """What is not yet a fault but will be if it goes on, or None."""
+        if self._black >= self._suspect_black:
+            frames = 'frame is' if self._black == 1 else f'{self._black} frames are'
+            return SensorError(f'{self._name} may be black: the last {frames} black', BLACK_REMEDY)
+        if self._identical >= self._suspect_identical:
+            return SensorError(f'{self._name} may be frozen: the last {self._identical} frames are identical',
+                               FROZEN_REMEDY)
+        return None

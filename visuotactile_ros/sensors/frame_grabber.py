@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from visuotactile_ros.errors import SensorError
 from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.sensor import SensorParameters
+from visuotactile_ros.sensors.discovery import LOST_DEVICE_ERRNOS
 from visuotactile_ros.sensors.frame_checks import FrameChecks, FrameOrder
 from visuotactile_ros.sensors.interface import FrameSource
 from visuotactile_ros.sensors.pacing import MACHINE_CLOCK, Clock
@@ -20,7 +20,6 @@ LONGEST_REOPEN_PAUSE_S = 8.0
 # Longest that opening a device takes, or a grab that a stopping grabber waits for.
 DRIVER_TIMEOUT_S = 5.0
 RATE_WINDOW_FRAMES = 60
-LOST_DEVICE_ERRNOS = (errno.ENODEV, errno.ENXIO, errno.ENOENT)
 # Whatever a driver raises: a reader that dies quietly is a dead sensor. (GelSight's marker tracker calls exit().)
 DRIVER_ERRORS = (Exception, SystemExit)
 
@@ -31,12 +30,14 @@ class GrabberStatistics:
 
     Attributes:
         rate_hz: Rate over the last frames; 0 before the second frame and for a dead source.
-        frame_age_ms: Time since the stamp of the newest frame; infinite before the first.
-        grabbed_frames: Frames that came.
+        frame_age_ms: Time since the stamp of the newest frame that was handed out; infinite before the first.
+        grabbed_frames: Frames that came, without those of a warm-up.
         dropped_frames: Frames that the source skipped, by its sequence numbers.
         refused_frames: Frames thrown away because their stamp or sequence number was not above the last one.
         failed_grabs: Grabs, and attempts to open the source, that ended in an error.
+        last_failure: The error of the last of them, one line, or ''.
         reopened: How often the source was opened again.
+        starting: Whether no frame has come since the last opening, but for those of a warm-up.
         ended: Whether a replay has come to its end.
         fault: Why no frame can be believed now, one line, or '' when all is well.
         warning: What went wrong without being a fault yet, one line, or ''.
@@ -48,7 +49,9 @@ class GrabberStatistics:
     dropped_frames: int
     refused_frames: int
     failed_grabs: int
+    last_failure: str
     reopened: int
+    starting: bool
     ended: bool
     fault: str
     warning: str
@@ -67,15 +70,17 @@ class FrameGrabber:
     """Drains a source without pause, so that no buffer ever holds an old frame, and opens it again when it fails.
 
     A source is closed as soon as it says that its device is lost, when it has been silent for too long, and when it is
-    frozen. It is opened again at once, and ever more seldom until a good frame comes. What `open` finds is the
-    source's business: a device with another serial number is one more reason why it cannot be opened. A replay is never
-    opened again: it would begin anew and come to the same place.
+    frozen. It is opened again at once, and ever more seldom until it has given as many good frames as it takes to tell
+    that a source is frozen. What `open` finds is the source's business: a device with another serial number is one more
+    reason why it cannot be opened. A replay is never opened again: it would begin anew and come to the same place.
 
-    The frames that come out have stamps and sequence numbers that only grow, whatever the source and the wall clock do.
+    The first frames of a device after every opening are thrown away, until its exposure has settled. The frames that
+    come out have stamps and sequence numbers that only grow, whatever the source and the wall clock do; of a device,
+    none is black or identical to the one before it.
 
     Args:
         source: What to read; the grabber opens and closes it.
-        parameters: When the source counts as dead, frozen or black.
+        parameters: When the source counts as dead, frozen or black, and how long it warms up.
         clock: The time that passes.
     """
 
@@ -84,6 +89,7 @@ class FrameGrabber:
         self._late_after_s = LATE_AFTER_PERIODS * source.nominal_period_s
         self._dead_after_s = parameters.dead_after_periods * source.nominal_period_s
         self._may_reopen = parameters.source != 'replay'
+        self._warm_up_frames = parameters.warm_up_frames if parameters.source == 'device' else 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -95,8 +101,9 @@ class FrameGrabber:
         self._latest: Frame | None = None
         self._order, self._checks = FrameOrder(self._name), FrameChecks(self._name, self._parameters)
         self._error: SensorError | None = None
+        self._last_failure = ''
         self._arrivals_s: deque[float] = deque(maxlen=RATE_WINDOW_FRAMES)
-        self._grabbed = self._failed = self._times_opened = 0
+        self._grabbed = self._failed = self._times_opened = self._good_since_opening = self._warm_up_left = 0
         self._ended, self._reopen_pause_s = False, 0.0
         self._last_frame_s = self._last_sign_of_life_s = self._error_s = self._clock.monotonic_s()
 
@@ -174,16 +181,21 @@ class FrameGrabber:
         self._clock.sleep(self._reopen_pause_s, self._stopping)
         if self._stopping.is_set():
             return
-        self._reopen_pause_s = min(max(FIRST_REOPEN_PAUSE_S, 2.0 * self._reopen_pause_s), LONGEST_REOPEN_PAUSE_S)
+        next_pause_s = min(max(FIRST_REOPEN_PAUSE_S, 2.0 * self._reopen_pause_s), LONGEST_REOPEN_PAUSE_S)
         try:
             self._source.open()
         except DRIVER_ERRORS as error:
+            self._reopen_pause_s = next_pause_s
             self._note_failure(error)
             self._close_source()
             return
         with self._changed:
+            if self._times_opened > 0:
+                # Whether it works now is not known yet: some give one good picture after every opening.
+                self._reopen_pause_s = next_pause_s
             self._is_open = True
             self._times_opened += 1
+            self._good_since_opening, self._warm_up_left = 0, self._warm_up_frames
             self._arrivals_s.clear()
             self._order.source_opened()
             self._last_sign_of_life_s = self._clock.monotonic_s()
@@ -206,6 +218,7 @@ class FrameGrabber:
             error = SensorError(f'{self._name}: {text}', 'Replug the sensor')
         with self._changed:
             self._failed += 1
+            self._last_failure = str(error)
             self._error, self._error_s = error, self._clock.monotonic_s()
             self._changed.notify_all()
 
@@ -218,40 +231,25 @@ class FrameGrabber:
             except SensorError as error:
                 self._error, self._error_s = error, now_s
                 return
+            if self._warm_up_left > 0:
+                self._warm_up_left -= 1
+                self._error, self._last_frame_s = None, now_s
+                return
             self._checks.add(frame.image_hwc)
-            if self._checks.fault() is None:
-                self._reopen_pause_s = 0.0
             self._grabbed += 1
             self._error = None
             self._last_frame_s = now_s
             self._arrivals_s.append(now_s)
-            self._latest = frame
+            if self._checks.is_believable():
+                self._latest = frame
+                self._good_since_opening += 1
+            if self._good_since_opening >= self._parameters.frozen_after_frames:
+                self._reopen_pause_s = 0.0
             if self._checks.is_frozen and self._may_reopen:
                 self._error, self._error_s = self._checks.fault(), now_s
             self._changed.notify_all()
         if self._error is not None:
             self._close_source()
-
-    def read_latest(self, max_frame_age_ms: float) -> Frame:
-        """Return the newest frame at once.
-
-        Args:
-            max_frame_age_ms: Oldest age of the stamp that is accepted, milliseconds.
-
-        Raises:
-            SensorError: There is no frame yet, it is too old, or the source is dead, frozen or black.
-        """
-        with self._changed:
-            fault = self._fault()
-            if fault is not None:
-                raise fault.with_traceback(None)  # else the one error would keep the traces of all its readers
-            frame, age_ms = self._latest, self._age_ms()
-        if frame is None:
-            raise SensorError(f'{self._name} has given no frame yet', 'Wait for the first frame')
-        if age_ms > max_frame_age_ms:
-            raise SensorError(f'{frame.sensor.name}: the newest frame is {age_ms:.0f} ms old, the limit is '
-                              f'{max_frame_age_ms:g} ms', 'Check the rate of the source and the load of the machine')
-        return frame
 
     def wait_for_newer(self, sequence: int, timeout_s: float) -> Frame | None:
         """Wait for a frame that the caller has not had, or for bad news.
@@ -261,11 +259,11 @@ class FrameGrabber:
             timeout_s: Longest wait, seconds.
 
         Returns:
-            The newest frame, or None when none came in time, a grab failed meanwhile, the source is frozen or black,
-            or a replay ended.
+            The newest frame that is to be believed, or None when none came in time, a grab failed meanwhile, or a
+            replay ended.
         """
         def is_newer() -> bool:
-            return self._latest is not None and self._latest.sequence > sequence and self._checks.fault() is None
+            return self._latest is not None and self._latest.sequence > sequence
         with self._changed:
             failed = self._failed
             self._changed.wait_for(lambda: self._ended or self._failed > failed or is_newer(), timeout_s)
@@ -277,13 +275,12 @@ class FrameGrabber:
             fault, arrivals = self._fault(), self._arrivals_s
             alive = len(arrivals) > 1 and self._clock.monotonic_s() - self._last_frame_s <= self._dead_after_s
             rate_hz = (len(arrivals) - 1) / max(arrivals[-1] - arrivals[0], 1e-9) if alive else 0.0
-            warning = self._checks.suspicion() if self._error is None else str(self._error)
+            warning = self._checks.suspicion() if self._error is None else self._error
+            age_ms = float('inf') if self._latest is None else (self._clock.wall_ns() - self._latest.stamp_ns) / 1e6
             return GrabberStatistics(
-                rate_hz, self._age_ms(), self._grabbed, self._order.dropped_frames, self._order.refused_frames,
-                self._failed, max(0, self._times_opened - 1), self._ended, '' if fault is None else str(fault), warning)
-
-    def _age_ms(self) -> float:
-        return float('inf') if self._latest is None else (self._clock.wall_ns() - self._latest.stamp_ns) / 1e6
+                rate_hz, age_ms, self._grabbed, self._order.dropped_frames, self._order.refused_frames, self._failed,
+                self._last_failure, max(0, self._times_opened - 1), not arrivals, self._ended,
+                '' if fault is None else str(fault), '' if warning is None else str(warning))
 
     def _fault(self) -> SensorError | None:
         now_s = self._clock.monotonic_s()

@@ -61,9 +61,18 @@ class GelHealthLimits:
     """
 
     smallest_contrast_level: float = 6.0
-    as_new: GelChange = GelChange(scratches=0.001, bubbles=0.001, lost_light=0.12, colour_shift=0.025)
+    as_new: GelChange = GelChange(scratches=0.001, bubbles=0.001, lost_light=0.12, colour_shift=0.019)
     worn_out: GelChange = GelChange(scratches=0.06, bubbles=0.065, lost_light=0.25, colour_shift=0.23)
     worn_below_score: float = 0.5
+
+
+# What to do about the damage, as the end of a sentence about the gel.
+REMEDIES = {
+    'scratches': 'clean it with isopropyl alcohol and a soft cloth, or change it',
+    'bubbles': 'clean it, as something may stick to it; press a bubble out, or change it',
+    'lost_light': 'check LEDs, cable and exposure lock',
+    'colour_shift': 'lock the white balance, or change a gel that has aged',
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class GelHealth:
     def score(self) -> float:
         """Health, 1 as new … 0 worn out: the worst damage decides."""
         return 1.0 - max(dataclasses.astuple(self))
+
+    @property
+    def worst_part(self) -> str:
+        """Name of the worst damage, a key of `REMEDIES`."""
+        return max(REMEDIES, key=lambda part: getattr(self, part))
 
 
 def gel_health(reference_hwc: np.ndarray, first_reference_hwc: np.ndarray, statistics: NoContactStatistics,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,12 +16,8 @@ from typing import Any
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
-from visuotactile_ros.sensors.discovery import lost_device_error, same_serial
+from visuotactile_ros.sensors.discovery import canonical_serial, lost_device_error, same_serial
 from visuotactile_ros.sensors.image_geometry import ImageGeometry
-
-# OpenCV, which gsrobotics reads with, waits ten seconds for a camera that has stalled, unless told otherwise before.
-os.environ.setdefault('OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT', '1')
-
 
 # Linux lists a camera as usb-<maker>_<product>_<serial>-video-index<number>, and only its first node carries pictures.
 # gsrobotics takes all nodes, those of webcams too, in the order in which the folder lists them.
@@ -41,19 +36,16 @@ class GsroboticsSource:
             the only GelSight Mini is taken at the first opening, and from then on no other.
         folder: Copy of github.com/gelsightinc/gsrobotics, of 2025 or later.
         rate_hz: Rate that is expected of the device, which is not told.
-        warm_up_frames: Frames thrown away after opening, until exposure has settled.
         geometry: Shape of the frames and the way there.
 
     Raises:
         ConfigurationError: The folder is another one, or what gsrobotics imports is missing.
     """
 
-    def __init__(self, sensor: SensorIdentity, folder: Path, rate_hz: float, warm_up_frames: int,
-                 geometry: ImageGeometry):
+    def __init__(self, sensor: SensorIdentity, folder: Path, rate_hz: float, geometry: ImageGeometry):
         self.sensor = sensor
         self.nominal_period_s = 1.0 / rate_hz
         self._library = load_gsrobotics(folder)
-        self._warm_up_frames = warm_up_frames
         self._border_fraction = geometry.border_fraction
         size_px = (geometry.width_px, geometry.height_px)
         self._size_before_turn_px = size_px[::-1] if geometry.rotate_quarter_turns % 2 == 1 else size_px
@@ -65,7 +57,7 @@ class GsroboticsSource:
         """Find the device by its serial and open it; does nothing where it is open.
 
         Raises:
-            SensorError: The device is missing, in use, or gives no frame.
+            SensorError: The device is missing or in use.
         """
         if self._gelsight is not None:
             return
@@ -73,8 +65,6 @@ class GsroboticsSource:
         try:
             serial = self._select(gelsight)
             gelsight.start()
-            for _ in range(self._warm_up_frames):
-                self._read(gelsight)
         except BaseException:
             if gelsight.camera is not None:
                 gelsight.camera.release()
@@ -82,7 +72,7 @@ class GsroboticsSource:
         self._gelsight, self.sensor = gelsight, dataclasses.replace(self.sensor, serial=serial)
 
     def _select(self, gelsight: Any) -> str:
-        """Open the device that the serial names, and return that serial."""
+        """Open the device that the serial names, and return its serial."""
         name, wanted = self.sensor.name, self.sensor.serial
         devices = gelsight.get_device_list()
         serials = {index: path.removesuffix(PICTURE_NODE).rpartition('_')[2] for index, path in devices.items()
@@ -104,7 +94,7 @@ class GsroboticsSource:
         if not gelsight.camera.cap.isOpened():  # gsrobotics only prints this
             raise SensorError(f'{name}: {path} cannot be opened',
                               'Check cable and permissions, and close other programs that use it')
-        return wanted or serials[fitting[0]]
+        return canonical_serial(serials[fitting[0]])
 
     def _read(self, gelsight: Any) -> Any:
         """Return the next picture, uint8 [H, W, 3] RGB, cropped and resized."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -126,6 +126,9 @@ def _messages_without_index(path: Path, topic: str, problem: Exception) -> Gener
         topic: As in `image_messages`.
         problem: Why the bag cannot be read by its index.
     """
+    if topic == '':
+        # Known before the first message goes out: half a recording of one of two cameras helps nobody.
+        topic = _only_topic(path, problem)
     messages, count, found = _messages_in_file_order(path, problem), 0, set()
     while True:
         try:
@@ -138,11 +141,19 @@ def _messages_without_index(path: Path, topic: str, problem: Exception) -> Gener
             raise SensorError(f'{path} is not a readable bag: {_one_line(problem)}',
                               'Check that it is a recording of images, or run ros2 bag reindex on a copy') from error
         found.add(message.topic)
-        if topic in ('', message.topic):
-            _choose_topic(path, topic, found)
+        if message.topic == topic:
             count += 1
             yield message
     _choose_topic(path, topic, found)
+
+
+def _only_topic(path: Path, problem: Exception) -> str:
+    """Name the only topic with images before the damage; '' where there is none."""
+    found: set[str] = set()
+    # What is damaged is told by the second reading, which comes to the same place.
+    with suppress(Exception):
+        found.update(message.topic for message in _messages_in_file_order(path, problem))
+    return _choose_topic(path, '', found) if found else ''
 
 
 def _messages_in_file_order(path: Path, problem: Exception) -> Generator[BagMessage, None, None]:

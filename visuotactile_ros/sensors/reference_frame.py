@@ -115,7 +115,9 @@ class ReferenceFrame:
     """Collects the no-contact reference of a sensor and tells contact by the difference from it.
 
     A reference that was taken while something touched the gel is refused: it is compared with the one before it (the
-    stored one of an earlier session at first), or, where there is none, it must not show an imprint.
+    stored one of an earlier session at first), or, where there is none, it must not show an imprint. Whether something
+    touches in this sense is another question than contact, which a drift of the light raises too: the new reference is
+    what mends that.
 
     Args:
         sensor_name: Name for error texts.
@@ -132,6 +134,8 @@ class ReferenceFrame:
     Attributes:
         image_hwc: The reference, uint8 [H, W, 3], RGB; None before the first.
         statistics: Of the frames of the reference; None before the first.
+        refused: Picture, uint8 [H, W, 3], RGB, and statistics of the newest reference, if that was refused as touched;
+            else None.
         difference_level: `mean_difference` of the newest frame from the reference, grey levels.
         in_contact: Whether something touches.
     """
@@ -146,6 +150,7 @@ class ReferenceFrame:
         self._collected: list[np.ndarray] | None = []
         self.image_hwc: np.ndarray | None = None
         self.statistics: NoContactStatistics | None = None
+        self.refused: tuple[np.ndarray, NoContactStatistics] | None = None
         self.difference_level = 0.0
         self.in_contact = False
 
@@ -155,14 +160,7 @@ class ReferenceFrame:
         return self._collected is not None
 
     def request(self) -> None:
-        """Take the reference anew from the coming frames; the old one holds until then.
-
-        Raises:
-            SensorError: Something touches the gel.
-        """
-        if self.in_contact:
-            raise SensorError(f'{self._name} is touched: {self.difference_level:.1f} grey levels from its reference',
-                              'Take the object off the gel and ask again')
+        """Take the reference anew from the coming frames; the old one holds until then, and if they are refused."""
         self._collected = []
 
     def update(self, image_hwc: np.ndarray) -> None:
@@ -173,10 +171,10 @@ class ReferenceFrame:
 
         Raises:
             SensorError: The frames of a new reference differ from each other, something touches the gel in all of
-                them, or the size of the frame has changed. Collecting has begun anew.
+                them, or the size of the frame has changed. Without a reference, collecting has begun anew.
         """
         if self.image_hwc is not None and image_hwc.shape != self.image_hwc.shape:
-            self.image_hwc, self._collected, self.in_contact = None, [], False
+            self.image_hwc, self.refused, self._collected, self.in_contact = None, None, [], False
             raise SensorError(f'{self._name} changed its frames to {image_hwc.shape}', 'Keep the size while it runs')
         if self._collected is not None:
             self._collected.append(image_hwc)
@@ -187,14 +185,19 @@ class ReferenceFrame:
             self.in_contact = self.difference_level > (self._off_level if self.in_contact else self._on_level)
 
     def _finish(self) -> None:
-        collected, self._collected = self._collected, []
+        collected = self._collected
+        # Whoever asked for a new one hears of a refusal and may ask again; nobody asks at a start.
+        self._collected = [] if self.image_hwc is None else None
+        self.refused = None
         reference = robust_mean(collected)
         worst = max(mean_difference(image, reference) for image in collected)
         if worst > self._disagreement_level:
             raise SensorError(f'{self._name}: the frames of the reference differ by {worst:.1f} grey levels, the limit '
                               f'is {self._disagreement_level:g}', 'Keep the gel free and still for a moment')
+        statistics = no_contact_statistics(collected)
+        self.refused = reference, statistics
         self._refuse_touched(reference)
-        self.statistics = no_contact_statistics(collected)
+        self.refused, self.statistics = None, statistics
         self.image_hwc = self._earlier_hwc = reference
         self._collected = None
 
@@ -205,7 +208,7 @@ class ReferenceFrame:
                 raise SensorError(
                     f'{self._name} is touched: its new reference differs by {level:.1f} grey levels from the one '
                     f'before, the limit is {self._touched_change_level:g}',
-                    'Take the object off the gel, or remove its stored references if the gel is another one')
+                    'Take the object off the gel; if nothing touches it, see docs/hardware/gel_health.md')
             return
         level = imprint_level(reference_hwc)
         if level > self._touched_imprint_level:

@@ -98,7 +98,8 @@ class ReferenceStore:
             Its JSON file.
 
         Raises:
-            SensorError: The sensor has no serial number, or the folder cannot be written.
+            SensorError: The sensor has no serial number, a session that is no older is stored, or the folder cannot be
+                written.
         """
         folder = self.folder_of(reference.kind, reference.serial)
         captured = EPOCH + timedelta(microseconds=reference.captured_ns // 1000)
@@ -110,6 +111,12 @@ class ReferenceStore:
                    'noise_level': reference.statistics.noise_level, 'png_sha256': hashlib.sha256(png).hexdigest()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            newest = max(folder.glob('*.json'), default=None)
+            # The oldest is that of the new gel; a clock that stands in the past must not give it another one.
+            if newest is not None and path.name <= newest.name:
+                raise SensorError(f'the reference of {reference.serial} is of {captured:%Y-%m-%d %H:%M} UTC and not '
+                                  f'stored: {newest} is not older',
+                                  'Set the clock and call ~/capture_reference; if the clock is right, remove that file')
             with path.with_suffix('.png').open('wb') as file:
                 file.write(png)
                 file.flush()

@@ -67,20 +67,22 @@ class ReplaySource:
         geometry: Shape of the frames and the way there.
         timing: One of REPLAY_TIMINGS.
         clock: The time that passes.
+        accepts_padding: For the compressed pictures of a bag, see JpegDecoder.
 
     Raises:
         ConfigurationError: There is no such timing.
     """
 
     def __init__(self, sensor: SensorIdentity, path: Path, topic: str, rate_hz: float, loop: bool,
-                 geometry: ImageGeometry, timing: str = 'steady', clock: Clock = MACHINE_CLOCK):
+                 geometry: ImageGeometry, timing: str = 'steady', clock: Clock = MACHINE_CLOCK,
+                 accepts_padding: bool = False):
         if timing not in REPLAY_TIMINGS:
             raise ConfigurationError(f'the timing of a replay is {timing!r}',
                                      f'Choose one of {", ".join(REPLAY_TIMINGS)}')
         self.sensor = sensor
         self.nominal_period_s = 1.0 / rate_hz
         self._path, self._topic, self._loop, self._geometry = path, topic, loop, geometry
-        self._timing, self._clock = timing, clock
+        self._timing, self._clock, self._accepts_padding = timing, clock, accepts_padding
         self._pictures: Generator[Picture, None, None] | None = None
         self._first_picture: Picture | None = None
         self._begin_pacing()
@@ -104,7 +106,7 @@ class ReplaySource:
         self._unanswered_stamp_ns = None
 
     def _rewind(self) -> None:
-        self._pictures = open_recording(self._path, self._topic)
+        self._pictures = open_recording(self._path, self._topic, self._accepts_padding)
         try:
             self._first_picture = next(self._pictures, None)
             if self._first_picture is None:

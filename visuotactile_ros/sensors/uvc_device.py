@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import os
 import re
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
 from visuotactile_ros.frame import Frame, SensorIdentity
 from visuotactile_ros.sensors.discovery import (
-    find_video_device,
+    LOST_DEVICE_ERRNOS,
+    VideoDevice,
+    canonical_serial,
+    choose_video_device,
+    is_same_camera,
     list_video_devices,
     lost_device_error,
     same_serial,
@@ -27,8 +34,10 @@ JPEG_FORMATS = ('MJPG', 'JPEG')
 # With one buffer the driver has none to fill while a picture is decoded, and loses the next frame; with OpenCV's four,
 # a stalled reader gets pictures four periods old under fresh stamps. A driver may insist on more: this is not checked.
 BUFFERS = 2
-# OpenCV waits ten seconds for a camera that has stalled, unless told otherwise before its first wait.
-os.environ.setdefault('OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT', '1')
+# What to do about a device that is there and can no longer be opened.
+GIVE_ACCESS = 'Let this user read and write it: ros2 run visuotactile_ros doctor says how'
+REMEDIES = {errno.EACCES: GIVE_ACCESS, errno.EPERM: GIVE_ACCESS,
+            errno.EMFILE: 'Close files of this process, or raise its limit with ulimit -n'}
 
 
 @dataclass(frozen=True)
@@ -66,63 +75,75 @@ class UvcDevice:
 
     Args:
         sensor: Identity that every frame carries. Without a serial number the only device of its kind is taken at the
-            first opening, and from then on no other.
+            first opening, and from then on no other, also where it has none: its USB id and product tell it then.
         device_path: Path of the device; '' finds it by serial number at every opening.
         mode: What is asked of the device.
-        warm_up_frames: Frames thrown away after opening, until exposure has settled.
         jpeg_decoder: For the pictures of a device that sends MJPG.
         geometry: Shape of the frames and the way there.
     """
 
-    def __init__(self, sensor: SensorIdentity, device_path: str, mode: CaptureMode, warm_up_frames: int,
-                 jpeg_decoder: JpegDecoder, geometry: ImageGeometry):
+    def __init__(self, sensor: SensorIdentity, device_path: str, mode: CaptureMode, jpeg_decoder: JpegDecoder,
+                 geometry: ImageGeometry):
         self.sensor = sensor
         self.nominal_period_s = 1.0 / mode.rate_hz
-        self._device_path, self._warm_up_frames = device_path, warm_up_frames
+        self._device_path = device_path
         self._jpeg_decoder, self._geometry = jpeg_decoder, geometry
         self._capture_shape = (mode.height_px, mode.width_px, 3)
         self._properties = mode.properties()
         self._capture: cv2.VideoCapture | None = None
+        self._first_opened: VideoDevice | None = None
         self._path, self._origin = device_path, sensor.name
         self._sends_jpeg = False
+        self._last_rows: deque[bytes] = deque(maxlen=BUFFERS)
         self._sequence = 0
 
     def open(self) -> None:
         """Find and open the device, set it up and read every setting back; does nothing where it is open.
 
         Raises:
-            SensorError: The device is missing, in use, another one, refuses a setting, or gives no frame.
+            SensorError: The device is missing, in use, another one, or refuses a setting.
         """
         if self._capture is not None:
             return
-        path, serial = self._device_path, self.sensor.serial
-        if path == '':
-            found = find_video_device(serial, self.sensor.kind)
-            path, serial = found.path, found.serial
+        path = self._device_path or self._find()
         self._origin = f'{self.sensor.name}: {path}'
         capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
         try:
             if not capture.isOpened():
                 raise SensorError(f'{self._origin} cannot be opened',
                                   'Check cable, device_path and permissions, and close other programs that use it')
-            if serial != '':
-                # Between finding and opening, or at a fixed path, another sensor may have been plugged in.
-                self._refuse_another(path, serial)
+            # Between finding and opening, or at a fixed path, another camera may have been plugged in.
+            node = os.path.realpath(path)
+            device = next((device for device in list_video_devices() if device.path == node), None)
+            self._refuse_another(device)
             self._set_up(capture)
-            for _ in range(self._warm_up_frames):
-                if not capture.grab():
-                    raise SensorError(f'{self._origin} gives no frame', 'Replug it, or use another USB port')
         except BaseException:
             capture.release()
             raise
         self._capture, self._path = capture, path
-        self.sensor = dataclasses.replace(self.sensor, serial=serial)
+        if device is not None:
+            self._first_opened = device
+            self.sensor = dataclasses.replace(self.sensor, serial=canonical_serial(device.serial))
 
-    def _refuse_another(self, path: str, serial: str) -> None:
-        node = os.path.realpath(path)
-        actual = next((device.serial for device in list_video_devices() if device.path == node), '')
-        if not same_serial(actual, serial):
-            raise SensorError(f'{self._origin} has the serial number {actual or "(none)"}, not {serial}',
+    def _find(self) -> str:
+        """Return the path of the camera that was opened first, or of the one that the serial number names."""
+        present, first = list_video_devices(), self._first_opened
+        same = [device for device in present if first is not None and is_same_camera(device, first)]
+        device = choose_video_device(same or present, self.sensor.serial, self.sensor.kind)
+        self._origin = f'{self.sensor.name}: {device.path}'
+        self._refuse_another(device)
+        return device.path
+
+    def _refuse_another(self, device: VideoDevice | None) -> None:
+        """Refuse a camera that is not the one meant; None is a node that is on no list of cameras."""
+        first, serial = self._first_opened, self.sensor.serial
+        if first is not None:
+            if device is None or not is_same_camera(device, first):
+                raise SensorError(f'{self._origin} is {_identity(device)}, not the {_identity(first)} opened first',
+                                  'Plug the first one in, or deactivate, clean up and configure the node')
+        elif serial != '' and (device is None or not same_serial(device.serial, serial)):
+            actual = '(none)' if device is None or device.serial == '' else device.serial
+            raise SensorError(f'{self._origin} has the serial number {actual}, not {serial}',
                               'Plug in the sensor that is meant, or correct serial and device_path')
 
     def _set_up(self, capture: cv2.VideoCapture) -> None:
@@ -135,6 +156,7 @@ class UvcDevice:
                 raise SensorError(f'{self._origin} has {name} {_readable(name, actual)}, not '
                                   f'{_readable(name, wanted)}',
                                   'Ask for what v4l2-ctl --list-formats-ext --list-ctrls lists')
+        self._last_rows = deque(maxlen=max(1, int(capture.get(cv2.CAP_PROP_BUFFERSIZE))))
         self._sends_jpeg = _fourcc_text(capture.get(cv2.CAP_PROP_FOURCC)) in JPEG_FORMATS
         if self._sends_jpeg and not capture.set(cv2.CAP_PROP_CONVERT_RGB, 0.0):
             raise SensorError(f'{self._origin} does not give its pictures compressed',
@@ -160,13 +182,33 @@ class UvcDevice:
         elif picture.shape != self._capture_shape:
             raise SensorError(f'{self._origin} gave a frame {picture.shape}, not {self._capture_shape}',
                               'Ask for a mode listed by v4l2-ctl --list-formats-ext')
+        else:
+            self._refuse_incomplete(picture)
         return Frame(self._geometry.apply(picture), stamp_ns, self.sensor, sequence)
+
+    def _refuse_incomplete(self, picture_bgr: np.ndarray) -> None:
+        """Refuse a raw picture whose end did not arrive.
+
+        Linux 6.14 and later hand such pictures out, and OpenCV (4.14) passes them on at full size, converted or not.
+        What is missing at the end is what the same buffer held before: the end of the picture that came as many
+        pictures ago as there are buffers. Only an end that differs from that of the last picture tells, so that an
+        edge of one colour, a test picture or a frozen camera is no such case.
+        """
+        row, is_full = picture_bgr[-1].tobytes(), len(self._last_rows) == self._last_rows.maxlen
+        is_old = is_full and row == self._last_rows[0] and row != self._last_rows[-1]
+        self._last_rows.append(row)
+        if is_old:
+            raise SensorError(f'{self._origin} gave a picture without its end', 'Check cable and USB bandwidth')
 
     def _refuse_lost(self) -> None:
         """Tell a device that is gone, which has to be found again, from one that is only silent."""
         error = lost_device_error(self._path)
-        if error is not None:
+        if error is None:
+            return
+        if error.errno in LOST_DEVICE_ERRNOS:
             raise SensorError(f'{self._origin} is gone: {error.strerror}', 'Check the cable, or plug it in') from error
+        raise SensorError(f'{self._origin} cannot be opened: {error.strerror}',
+                          REMEDIES.get(error.errno, 'Replug it, and see what dmesg says')) from error
 
     def close(self) -> None:
         """Release the device; does nothing where it is closed."""
@@ -195,6 +237,12 @@ def parse_camera_controls(text: str) -> tuple[tuple[str, float], ...]:
             raise ConfigurationError(f'camera_controls has {item!r}', f'Write it as {name}=1')
         controls.append((name, float(value)))
     return tuple(controls)
+
+
+def _identity(device: VideoDevice | None) -> str:
+    if device is None:
+        return 'no camera that is known'
+    return f'{device.kind} {device.serial or "without serial"} ({device.product})'
 
 
 def _readable(name: str, value: float) -> str:

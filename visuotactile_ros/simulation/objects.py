@@ -182,7 +182,7 @@ def sample_object(rng: np.random.Generator, region: str = 'train') -> ObjectPara
 
 
 def is_held_out(obj: ObjectParameters) -> bool:
-    """Whether an object lies in a region that training data never enters."""
+    """Whether an object lies in a region that `sample_object` keeps out of `train`."""
     shortest, longest = MATERIAL_TRAITS[obj.material].wavelength_mm
     position = math.log(obj.texture_wavelength_mm / shortest) / math.log(longest / shortest)
     return HELD_OUT_BAND[0] <= position <= HELD_OUT_BAND[1] or obj.shape == HELD_OUT_SHAPE[obj.material]

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from visuotactile_ros.errors import ConfigurationError, SensorError
-from visuotactile_ros.frame import Frame, SensorIdentity
+from visuotactile_ros.frame import Frame
 from visuotactile_ros.parameters.sensor import SensorParameters
 from visuotactile_ros.sensors.interface import FrameSource
 from visuotactile_ros.sensors.pacing import Pacer
-from visuotactile_ros.sensors.sources import recorded_or_device_source
+from visuotactile_ros.sensors.sources import identity_of, recorded_or_device_source
 from visuotactile_ros.simulation.contact import ContactState
 from visuotactile_ros.simulation.gel_optics import GelRenderer
 from visuotactile_ros.simulation.object_view import render_wrist_view
@@ -73,7 +73,7 @@ class SimulatedSensor:
     """
 
     def __init__(self, parameters: SensorParameters, view: View):
-        self.sensor = SensorIdentity(parameters.sensor_name, parameters.kind, parameters.serial)
+        self.sensor = identity_of(parameters)
         self.nominal_period_s = 1.0 / parameters.rate_hz
         self._phase_fraction = parameters.phase_fraction
         self._size_px = (parameters.width_px, parameters.height_px)

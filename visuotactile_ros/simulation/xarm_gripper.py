@@ -1,7 +1,8 @@
 """The Robotiq gripper behind the arm's tool port, as Modbus RTU frames without checksum, and the port's own registers.
 
 Source: Robotiq's register map (slave 9, output registers from 0x03E8, input registers from 0x07D0). The fingers move
-with bounded speed; they stop where `object_position` says that something is in between.
+with bounded speed; they stop where `object_position` says that something is in between. Activation opens them, whatever
+they hold; a second activation without a reset does nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class RobotiqGripper:
     def _write(self, outputs: bytes, now_s: float) -> None:
         active, was_active = outputs[0] & 1, self._outputs[0] & 1
         if active and not was_active:
-            self._activated_at = now_s
+            self._activated_at, self.position = now_s, 0.0
         elif not active:
             self._activated_at = None
         self._outputs = outputs
