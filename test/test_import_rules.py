@@ -31,8 +31,8 @@ ROS_MODULES = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'launch'
 ROS_SUFFIXES = ('_msgs', '_srvs', '_interfaces')
 # The package share directory is looked up in one place.
 EXCEPTIONS = {('resources', 'ament_index_python')}
-TRAINING_MODULES = {'kornia', 'onnx', 'onnxscript', 'peft', 'safetensors', 'sklearn', 'tensorboard', 'torch',
-                    'torchvision', 'transformers'}
+TRAINING_MODULES = {'PIL', 'datasets', 'h5py', 'kornia', 'onnx', 'onnxscript', 'peft', 'pyarrow', 'safetensors',
+                    'sklearn', 'tensorboard', 'torch', 'torchvision', 'transformers'}
 
 
 def imported_modules(path, root):
