@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,13 +101,12 @@ class TlvCoreRecipe(TrainerRecipe):
                  f'patch_dropout {self.patch_dropout} leaves no patch', 'Lower it')
 
 
-def load_recipe(path: Path, kind: type[AnyRecipe] | Mapping[str, type[AnyRecipe]]) -> AnyRecipe:
+def load_recipe(path: Path, kind: type[AnyRecipe] | Callable[[Any], type[AnyRecipe]]) -> AnyRecipe:
     """Read a recipe.
 
     Args:
         path: A flat YAML file.
-        kind: The recipe dataclass, or one for every name that the setting `objective` may have; a recipe without that
-            setting is of the first.
+        kind: The recipe dataclass, or what gives it for the setting `objective` (None where a recipe does not have it).
 
     Raises:
         ConfigurationError: The file cannot be read, is not flat, or has an unknown or bad setting.
@@ -119,11 +118,8 @@ def load_recipe(path: Path, kind: type[AnyRecipe] | Mapping[str, type[AnyRecipe]
                                  'Check the path and the YAML') from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigurationError(f'{path} is not a recipe', 'Write one `setting: value` a line')
-    if isinstance(kind, Mapping):
-        name = content.get('objective', next(iter(kind)))
-        _require(isinstance(name, str) and name in kind, f'{path} has the unknown objective {name!r}',
-                 f'Choose one of {", ".join(kind)}')
-        kind = kind[name]
+    if not isinstance(kind, type):
+        kind = kind(content.get('objective'))
     return build_parameters(kind, content, str(path))
 
 

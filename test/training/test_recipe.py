@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from training.networks.tlv_core import TlvCore
-from training.pretrain import pretrain, tlv_core_shape
-from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
+from training.pretrain import PAPERS, pretrain, recipe_kind, tlv_core_shape
+from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
 from visuotactile_ros.errors import ConfigurationError, ModelError
 from visuotactile_ros.inference.model_card import parse_model_card
 
@@ -63,14 +63,19 @@ def test_bad_recipe_is_refused(tmp_path, text, message):
 def test_unknown_objective_is_refused(tmp_path, name):
     path = tmp_path / 'recipe.yaml'
     path.write_text(f'objective: {name}')
-    with pytest.raises(ConfigurationError, match='unknown objective .* Choose one of tlv_core'):
-        load_recipe(path, {'tlv_core': TlvCoreRecipe})
+    with pytest.raises(ConfigurationError, match='there is no objective .* Choose one of tlv_core'):
+        load_recipe(path, recipe_kind)
 
 
-def test_recipe_is_of_its_objective(tmp_path):
+def test_recipe_without_objective_is_one_of_small_towers(tmp_path):
     path = tmp_path / 'recipe.yaml'
     path.write_text('steps: 3')
-    assert type(load_recipe(path, {'tlv_core': TlvCoreRecipe, 'other': TrainerRecipe})) is TlvCoreRecipe
+    assert type(load_recipe(path, recipe_kind)) is TlvCoreRecipe
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_every_paper_has_a_recipe_of_its_name(name):
+    assert recipe_kind(name)().objective == name
 
 
 @pytest.mark.parametrize(('changes', 'message'), [

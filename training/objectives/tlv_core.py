@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class TlvCoreObjective:
         self.contact_scale = torch.tensor([CONTACT_SCALE[name] for name in CONTACT_QUANTITIES], device=self.device)
         self.tells_contact = torch.tensor([name not in HIDDEN_IN_GRIP for name in CONTACT_QUANTITIES],
                                           device=self.device)
-        self.motion_scale = torch.tensor(MOTION_UNIT, device=self.device) / 2
+        self.motion_scale = _motion_unit(self.device) / 2
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Encode samples as `RenderedTriplets.batch` makes them.
@@ -151,8 +152,14 @@ def motion_error(model: TlvCore, embedding: Tensor, motion: Tensor) -> Tensor:
     Returns:
         float32 [G, moments, 3], millimetres and degrees.
     """
-    read = model.motion_values(embedding).reshape(motion.shape) * motion.new_tensor(MOTION_UNIT)
+    read = model.motion_values(embedding).reshape(motion.shape) * _motion_unit(motion.device)
     return (read - read.mean(dim=1, keepdim=True)) - (motion - motion.mean(dim=1, keepdim=True))
+
+
+@cache
+def _motion_unit(device: torch.device) -> Tensor:
+    # Copied to an accelerator once: every copy waits for it.
+    return torch.tensor(MOTION_UNIT, device=device)
 
 
 def _true_places(mask: Tensor, count: int) -> Tensor:

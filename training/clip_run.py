@@ -1,0 +1,51 @@
+"""Methods on a published CLIP, trained on prepared data sets: from a recipe to what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPConfig
+
+from training.datasets.prepared_triplets import TRAIN, VALIDATION, PreparedTriplets
+from training.distributed import Processes
+from training.interface import Objective
+from training.networks.clip_folder import ClipTokenizer
+from training.objectives.methods import METHODS
+from training.run_checks import check_samples
+from visuotactile_ros.errors import ModelError
+
+RECIPES = {method.recipe().objective: method.recipe for method in METHODS.values() if method.trains}
+# Where a data set publishes no validation split.
+VALIDATION_SHARE = 0.02
+
+
+def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tuple[Objective, PreparedTriplets]:
+    """Open the data, and load the CLIP that the method starts from.
+
+    Args:
+        recipe: One of RECIPES.
+        output: Folder of the run; nothing is written there.
+        resume: Makes no difference: the checkpoint overwrites what is made here.
+        processes: The processes of the run.
+
+    Raises:
+        ConfigurationError, ModelError: A data folder or the folder of the CLIP is missing or not what it should be, or
+            there are fewer samples than one batch.
+    """
+    del output, resume
+    base = Path(recipe.base)
+    tokenizer = ClipTokenizer(base)
+    try:
+        config = CLIPConfig.from_pretrained(base, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f'{base} has no readable config.json', 'Copy the whole folder of a CLIP there') from error
+    train, validation = (
+        PreparedTriplets(recipe.data, split, tokenizer, config.text_config.max_position_embeddings,
+                         config.vision_config.image_size, recipe.sensor_kinds, VALIDATION_SHARE)
+        for split in (TRAIN, VALIDATION))
+    check_samples(len(train), recipe)
+    method = next(method for method in METHODS.values() if type(recipe) is method.recipe)
+    objective = method.build(recipe, validation)
+    objective.model.to(processes.device)
+    return objective, train
