@@ -1,0 +1,195 @@
+"""Cells: what makes one, that nothing is computed twice, that an interruption costs nothing, and tables over them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from miniature_rss import KINDS, UNSEEN_KIND, write_recipes, write_yaml
+
+from training.base_clip import BaseClipRecipe, train_base_clip
+from training.evaluation.rss import cell as cell_module
+from training.evaluation.rss.__main__ import main
+from training.evaluation.rss.cell import Laboratory
+from training.evaluation.rss.convergence import GRADIENT_BATCHES, Observed, sensor_information
+from training.evaluation.rss.recipe import RssRecipe
+from training.evaluation.rss.simulated import SimulatedBenchmark
+from training.evaluation.rss.tables import ABLATIONS
+from training.interface import LossTerm
+from training.objectives.methods import METHODS
+from training.recipe import load_recipe
+
+
+@pytest.fixture(scope='module')
+def recipe(tmp_path_factory):
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp('cells')
+    settings = write_recipes(root) | {'methods': ['tlv_core', 'clip'], 'seeds': 1, 'training_sets': ['multi']}
+    train_base_clip(load_recipe(root / 'base.yaml', BaseClipRecipe), root / 'base')
+    write_yaml(root / 'rss.yaml', **settings)
+    return load_recipe(root / 'rss.yaml', RssRecipe)
+
+
+@pytest.fixture
+def laboratory(recipe, tmp_path):
+    return Laboratory(dataclasses.replace(recipe, output=str(tmp_path)), SimulatedBenchmark(recipe))
+
+
+def test_a_cell_is_another_one_when_anything_that_matters_differs(laboratory):
+    def folder(method='tlv_core', training_set='multi', seed=0, changed=laboratory, **changes):
+        return changed.cell(method, training_set, seed, **changes).folder
+
+    def with_recipe(**settings):
+        return Laboratory(dataclasses.replace(laboratory.recipe, **settings), laboratory.benchmark)
+
+    different = [folder(), folder(training_set='digit'), folder(seed=1), folder(learning_rate=0.5),
+                 folder(batch_size=4), folder(bridging=False), folder('clip')]
+    assert len(set(different)) == len(different)
+    assert folder(changed=with_recipe(threads=2, log_every_steps=3, checkpoint_every_steps=1)) == folder()
+    assert folder('clip', 'digit', 1, batch_size=4) == folder('clip'), 'nothing of that is in a frozen CLIP'
+    assert folder(changed=with_recipe(method_settings=('tlv_core.learning_rate=0.5',))) == folder(learning_rate=0.5)
+
+
+def test_what_is_there_is_never_computed_again(laboratory, monkeypatch):
+    task = laboratory.benchmark.touch_tasks[0]
+    first = laboratory.cell('tlv_core', 'multi', 0)
+    assert first.result(task, 'touch') is None and not first.is_trained
+    found = first.probe(task, 'touch')
+    assert first.is_trained and first.minutes() > 0 and sum(found['count']) == 12
+    description = first.description()
+    assert 0 < description['trained_parameters'] < description['parameters']
+    monkeypatch.setitem(METHODS, 'tlv_core', dataclasses.replace(METHODS['tlv_core'], build=None))
+    again = laboratory.cell('tlv_core', 'multi', 0)
+    assert again.probe(task, 'touch') == found
+    # Another label of the same frames needs no network either.
+    assert again.probe(laboratory.benchmark.touch_tasks[1], 'touch')['task'] == 'gelsight_mini_roughness'
+    with pytest.raises(TypeError, match='not callable'):
+        again.probe(task, 'vision')
+
+
+def test_an_interrupted_training_ends_with_the_same_features(laboratory, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(laboratory.recipe, checkpoint_every_steps=1, validate_every_steps=1)
+    cells = [Laboratory(dataclasses.replace(recipe, output=str(tmp_path / name)), laboratory.benchmark).cell(
+        'tlv_core', 'multi', 0) for name in ('once', 'twice')]
+    expected = cells[0].features('digit', 'test', 'touch', 'touch')
+
+    class Interrupted(Observed):
+        def loss_terms(self, encoded, batch):
+            if int(batch['step'][0]) == 1:
+                raise KeyboardInterrupt
+            return super().loss_terms(encoded, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_module, 'Observed', Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cells[1].features('digit', 'test', 'touch', 'touch')
+    assert not cells[1].is_trained and not list(cells[1].folder.glob('features/*'))
+    cells[1].release()
+    np.testing.assert_array_equal(cells[1].features('digit', 'test', 'touch', 'touch'), expected)
+
+
+def test_a_kind_that_was_not_trained_on_and_a_picture_have_the_unknown_id(laboratory):
+    asked = []
+
+    class Recorded:
+        model = torch.nn.Linear(1, 1)
+
+        def touch_features(self, frames, sensor_id):
+            asked.append(set(sensor_id.tolist()))
+            return torch.zeros(len(frames), 2)
+
+    cell = laboratory.cell('tlv_core', 'digit', 0)
+    cell.__dict__['_objective'] = Recorded()
+    for source, picture in (('digit', 'touch'), (UNSEEN_KIND, 'touch'), ('gelsight_mini', 'touch'), ('digit', 'view')):
+        cell.features(source, 'validation', picture, 'touch')
+    assert asked == [{0}, {1}, {1}, {1}]
+    assert laboratory.cell('tlv_core', 'multi', 0).recipe.sensor_kinds == KINDS
+
+
+def test_a_base_that_is_missing_and_a_method_that_is_none_are_refused(recipe, capsys, tmp_path):
+    settings = {'rendered_by': recipe.rendered_by, 'base': str(tmp_path / 'none'), 'methods': ['tlv_core']}
+    command = ['base', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(tmp_path / 'o.json')]
+    write_yaml(tmp_path / 'r.yaml', **settings)
+    assert main(command) == 1 and 'holds no CLIP. Name base_recipe' in capsys.readouterr().err
+    write_yaml(tmp_path / 'r.yaml', **settings | {'base': recipe.base, 'methods': ['tlv_cor']})
+    assert main(command) == 1 and "no method 'tlv_cor'. Choose from clip" in capsys.readouterr().err
+
+
+def test_a_table_is_filled_piecemeal_and_says_what_is_missing(recipe, tmp_path, capsys):
+    write_yaml(tmp_path / 'r.yaml', **{name: list(value) if isinstance(value, tuple) else value for name, value
+                                       in (dataclasses.asdict(recipe) | {'output': str(tmp_path / 'cells')}).items()})
+    output = tmp_path / 'results' / 'rss_ablation.json'
+    command = ['ablation', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(output)]
+    assert main([*command, '--max-minutes', '1e-5']) == 0
+    assert 'The time is over' in capsys.readouterr().out and not output.exists()
+    assert main([*command, '--only-method', 'tlv_core', '--only-method', 'without_bridging']) == 0
+    assert 'not complete' in capsys.readouterr().out
+    result = json.loads(output.read_text())
+    assert result['simulated'] is True and not result['complete'] and result['entries_done'] == 2
+    assert list(result['methods']) == ['tlv_core', 'without_bridging']
+    assert main(command) == 0 and 'complete' in capsys.readouterr().out
+    result = json.loads(output.read_text())
+    assert result['complete'] and list(result['methods']) == list(ABLATIONS)
+    for row, values in result['methods'].items():
+        assert set(values) - {'tlv_core_minus_this'} == {'mean', 'ci95', 'per_task'} and len(values['per_task']) == 6
+        assert ('tlv_core_minus_this' in values) == (row != 'tlv_core')
+        for protocol in ('honest', 'papers'):
+            assert result['protocols'][protocol]['multi']['methods'][row]['seeds'] == [0]
+        assert result['cost_minutes']['multi'][row][0] > 0 and 'mean' in result['sensor_identity']['multi'][row]
+        assert result['convergence'][row][-1]['step'] == recipe.steps
+    assert result['sensor_identity']['chance'] == 1 / len(KINDS)
+    assert 'shared_transform_condition' not in result['convergence']['without_bridging'][-1]
+    assert {picture['file'] for picture in result['pictures']} == {path.name for path in output.parent.glob('*.png')}
+    assert all(picture['caption'].startswith('Simulated. ') for picture in result['pictures'])
+
+
+def test_a_row_that_is_none_is_refused(recipe, tmp_path, capsys):
+    write_yaml(tmp_path / 'r.yaml', base=recipe.base, rendered_by=recipe.rendered_by, methods=['clip'],
+               training_sets=['multi'])
+    assert main(['base', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(tmp_path / 'o.json'),
+                 '--only-method', 'tlv_core']) == 1
+    assert "the table has no row 'tlv_core'. Choose from clip" in capsys.readouterr().err
+
+
+def test_the_variance_of_the_gradient_is_that_over_the_batches():
+    class Slope:
+        """Loss w · mean(x) with a sign of its own: its gradient is the mean of x."""
+
+        def __init__(self):
+            self.model = torch.nn.Linear(1, 1, bias=False)
+            self.model.sensor_centroids = torch.nn.Parameter(torch.ones(1))
+
+        def encode(self, batch):
+            return {'y': self.model(batch['x'])}
+
+        def loss_terms(self, encoded, batch):
+            return {'y': LossTerm(encoded['y'].mean() + 1e6 * self.model.sensor_centroids.sum(), 2.0)}
+
+    values, drawn = np.random.default_rng(0).normal(3.0, 1.0, 100).astype(np.float32), []
+
+    class Numbers:
+        def __len__(self):
+            return 100
+
+        def batch(self, indices):
+            drawn.append(values[indices].mean())
+            return {'x': torch.from_numpy(values[indices])[:, None]}
+
+    observed = Observed(Slope(), Numbers(), RssRecipe(batch_size=10))
+    before = torch.random.get_rng_state()
+    first, second = observed._gradient_terms(), observed._gradient_terms()
+    assert torch.equal(before, torch.random.get_rng_state()), 'the training that goes on draws what it would have'
+    assert first == second and drawn[:GRADIENT_BATCHES] == drawn[GRADIENT_BATCHES:]
+    gradients = 2 * np.array(drawn[:GRADIENT_BATCHES], np.float64)
+    assert first['gradient_variance'] == pytest.approx(gradients.var(ddof=1), rel=1e-4)
+    assert first['gradient_norm_squared'] == pytest.approx(gradients.mean() ** 2 - gradients.var(ddof=1) / 8, rel=1e-4)
+
+
+def test_the_information_about_the_sensor_is_all_or_none_of_its_entropy():
+    rng = np.random.default_rng(0)
+    sensors = rng.integers(4, size=2000)
+    told = np.eye(4)[sensors] * 12 + rng.normal(0.0, 0.1, (2000, 4))
+    assert sensor_information(told, sensors, 0)['sensor_information_bits'] == pytest.approx(2.0, abs=0.05)
+    assert sensor_information(rng.normal(size=(2000, 4)), sensors, 0)['sensor_information_bits'] < 0.02
+    assert sensor_information(told, np.zeros(2000, int), 0) == {}

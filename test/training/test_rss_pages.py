@@ -1,0 +1,62 @@
+"""Pages of the tables: every caption says what is simulated, and numbers are those of the JSON."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from training.base_clip import BaseClipRecipe
+from training.evaluation.rss import pages
+from training.evaluation.rss.recipe import RssRecipe
+from training.objectives.methods import METHODS
+from training.recipe import load_recipe
+from visuotactile_ros.parameters.definition import build_parameters
+
+VALUES = {'mean': 0.5, 'ci95': [0.4, 0.61], 'per_task': {'material': {'mean': 0.25, 'ci95': [0.2, 0.3]}}}
+RESULT = {
+    'simulated': True, 'complete': False, 'entries_done': 2, 'entries': 4, 'rows': ['tlv_core', 'clip'],
+    'groups': ['16', '64'], 'tasks': {'material': {'stands_for': 'Touch and Go material', 'classes': 10}},
+    'notes': ['A note.'], 'recipe': {'seeds': 3}, 'pictures': [{'file': 'a.png', 'caption': 'Simulated. Bars.'}],
+    'protocols': {
+        'honest': {'16': {'methods': {'tlv_core': VALUES, 'clip': VALUES | {
+            'tlv_core_minus_this': {'mean': 0.011, 'ci95': [-0.01, 0.03]}}}},
+            '64': {'methods': {'tlv_core': VALUES | {'mean': 0.56}}}},
+        'papers': {'16': {'methods': {'tlv_core': {'mean': 0.9}, 'clip': {'mean': 0.8}}},
+                   '64': {'methods': {'tlv_core': {'mean': 0.7}}}}},
+    'cost_minutes': {'16': {'tlv_core': [1.0, 3.0], 'clip': [0.5]}, '64': {'tlv_core': [2.0], 'clip': []}},
+    'convergence': {'tlv_core': [{'step': 1, 'gradient_variance': 5.0}, {'step': 2, 'gradient_variance': 1234.5}]}}
+
+
+@pytest.mark.parametrize('render', [pages.rss_robustness, pages.rss_synergy, pages.rss_stability, pages.rss_ablation,
+                                    pages.rss_base])
+def test_every_page_says_what_it_is(render):
+    text = '\n'.join(render(RESULT))
+    assert '**Simulated**' in text and 'Not complete: 2 of 4 entries' in text and 'material for Touch and Go' in text
+    assert '- A note.' in text and '![Simulated. Bars.](a.png)' in text
+    published = '\n'.join(render(RESULT | {'simulated': False, 'complete': True}))
+    assert 'Simulated**' not in published and 'Not complete' not in published
+
+
+def test_a_row_holds_the_numbers_of_the_json_and_no_empty_column():
+    lines = pages.rss_robustness(RESULT)
+    assert '| 16 | CLIP | 50.0 [40.0, 61.0] | 25.0 [20.0, 30.0] | 80.0 | 1.1 [-1.0, 3.0] | 0.5 |' in lines
+    assert '| 16 | TLV-CoRe | 50.0 [40.0, 61.0] | 25.0 [20.0, 30.0] | 90.0 | – | 2 |' in lines
+    assert not any('sensor recognised' in line for line in lines)
+    alone = copy.deepcopy(RESULT)
+    del alone['protocols']['honest']['16']['methods']['clip']
+    assert not any('TLV-CoRe minus this' in line for line in pages.rss_robustness(alone))
+
+
+def test_stability_is_the_spread_over_batch_sizes_and_ablation_ends_with_the_last_record():
+    assert '| TLV-CoRe | 6.0 |' in pages.rss_stability(RESULT)
+    assert '| TLV-CoRe | 1.23e+03 |' in pages.rss_ablation(RESULT)
+
+
+@pytest.mark.parametrize('name', ['rss_simulated', 'rss_published'])
+def test_a_committed_recipe_holds_for_every_method(name):
+    recipe = load_recipe(Path(f'training/recipes/{name}.yaml'), RssRecipe)
+    for method in recipe.methods:
+        build_parameters(METHODS[method].recipe, recipe.settings_of(method), name)
+    if recipe.base_recipe:
+        load_recipe(Path(recipe.base_recipe), BaseClipRecipe)
+    assert name.endswith(recipe.benchmark) and recipe.seeds >= 3

@@ -1,0 +1,197 @@
+"""The RSS tables: which cells each of them needs, and what it says about those that are there.
+
+Source: TLV-CoRe, section 5: robustness (table 1), synergy (table 2), stability (figure 3), ablation (figure 4).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.evaluation.rss.benchmark import Task
+from training.evaluation.rss.cell import Cell, Laboratory
+from training.evaluation.rss.probe import HONEST, PROTOCOLS
+from training.evaluation.rss.recipe import batch_size_changes
+from training.evaluation.rss.statistics import Accuracies, average, difference
+
+OURS = 'tlv_core'
+# Rows of the ablation table: what is switched off.
+ABLATIONS = {OURS: {}, 'without_modulator': {'modulator': False},
+             'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False}}
+CONVERGENCE_TERMS = ('shared_transform_condition', 'sensor_information_bits', 'gradient_variance',
+                     'gradient_norm_squared')
+
+Probes = tuple[tuple[Task, str], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table and what is asked of it.
+
+    Attributes:
+        group: Block of the table: a training set, one with a direction, or a batch size.
+        row: Row of the block: a method or a variant.
+        seed: Its seed.
+        cell: The cell.
+        probes: Tasks, each with the tower that is asked.
+        sensor_probe: The question which sensor a frame is from, which no mean holds; at most one.
+    """
+
+    group: str
+    row: str
+    seed: int
+    cell: Cell
+    probes: Probes
+    sensor_probe: Probes = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every probe has been computed."""
+        return all(self.cell.result(task, tower) is not None for task, tower in self.probes + self.sensor_probe)
+
+
+def robustness(laboratory: Laboratory) -> Iterator[Entry]:
+    """Every method on every training set: touch tasks by the touch tower, and which sensor a frame is from."""
+    yield from _of_methods(laboratory, laboratory.recipe.training_sets,
+                           {'': _asked(laboratory.benchmark.touch_tasks, 'touch')}, _sensor_probe(laboratory))
+
+
+def synergy(laboratory: Laboratory) -> Iterator[Entry]:
+    """Touch tasks by the vision tower, picture tasks by the touch tower."""
+    benchmark = laboratory.benchmark
+    directions = {': touch tasks by vision': _asked(benchmark.synergy_tasks, 'vision'),
+                  ': picture tasks by touch': _asked(benchmark.image_tasks, 'touch')}
+    yield from _of_methods(laboratory, laboratory.recipe.synergy_training_sets, directions)
+
+
+def stability(laboratory: Laboratory) -> Iterator[Entry]:
+    """Every method with every batch size; all see the same number of samples."""
+    recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.synergy_tasks, 'touch')
+    for seed in _seeds(laboratory):
+        for size in recipe.batch_sizes:
+            for method in recipe.methods:
+                changes = batch_size_changes(recipe.settings_of(method), size)
+                cell = laboratory.cell(method, recipe.shared_training_set, seed, **changes)
+                yield Entry(str(size), method, seed, cell, probes)
+
+
+def ablation(laboratory: Laboratory) -> Iterator[Entry]:
+    """TLV-CoRe without each of its parts."""
+    training_set, probes = laboratory.recipe.shared_training_set, _asked(laboratory.benchmark.touch_tasks, 'touch')
+    for seed in _seeds(laboratory):
+        for row, changes in ABLATIONS.items():
+            cell = laboratory.cell(OURS, training_set, seed, **changes)
+            yield Entry(training_set, row, seed, cell, probes, _sensor_probe(laboratory))
+
+
+def base(laboratory: Laboratory) -> Iterator[Entry]:
+    """What the base knows before any method: picture and touch tasks by its one image tower."""
+    benchmark, training_set = laboratory.benchmark, laboratory.recipe.training_sets[0]
+    for seed in _seeds(laboratory):
+        for group, tasks in (('pictures', benchmark.image_tasks), ('touch', benchmark.touch_tasks)):
+            if tasks:
+                yield Entry(group, 'clip', seed, laboratory.cell('clip', training_set, seed), _asked(tasks, 'touch'))
+
+
+TABLES: dict[str, Callable[[Laboratory], Iterator[Entry]]] = {
+    'robustness': robustness, 'synergy': synergy, 'stability': stability, 'ablation': ablation, 'base': base}
+
+
+def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Say what the cells that are done say.
+
+    Args:
+        name: One of TABLES.
+        laboratory: What the cells share.
+        entries: All entries of the table.
+
+    Returns:
+        `methods.<row>.{mean, ci95, per_task, tlv_core_minus_this}`: the honest protocol over all groups, for rows that
+        have all of them; `protocols.<protocol>.<group>.methods.<row>`: the same of every group, with every seed;
+        `sensor_identity.<group>.<row>`, `convergence.<row>`, `parameters.<row>` and `cost_minutes.<group>.<row>`.
+    """
+    done = [entry for entry in entries if entry.is_done]
+    groups, rows = (list(dict.fromkeys(getattr(entry, name) for entry in entries)) for name in ('group', 'row'))
+    found = {protocol: _accuracies(done, protocol) for protocol in PROTOCOLS}
+    result = {
+        'simulated': laboratory.benchmark.simulated, 'table': name, 'complete': len(done) == len(entries),
+        'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows,
+        'tasks': {task.name: {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower}
+                  for entry in entries for task, tower in entry.probes},
+        'notes': list(laboratory.benchmark.notes),
+        'methods': {row: average([found[HONEST][group, row] for group in groups])
+                    | _against_ours(found[HONEST], groups, row)
+                    for row in rows if all((group, row) in found[HONEST] for group in groups)},
+        'protocols': {protocol: {group: {'methods': {
+            row: accuracies.summary() | _against_ours(by_place, [group], row)
+            for (other, row), accuracies in by_place.items() if other == group}} for group in groups}
+            for protocol, by_place in found.items()},
+        'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
+                       for entry in done if (description := entry.cell.description())},
+        'cost_minutes': {group: {row: [round(entry.cell.minutes(), 2) for entry in done
+                                       if (entry.group, entry.row) == (group, row)] for row in rows}
+                         for group in groups}}
+    if entries[0].sensor_probe:
+        sensors = _accuracies(done, HONEST, of_sensor=True)
+        result['sensor_identity'] = {'chance': 1 / len(entries[0].sensor_probe[0][0].classes)} | {
+            group: {row: sensors[group, row].summary() for row in rows if (group, row) in sensors} for group in groups}
+    if name == 'ablation':
+        result['convergence'] = {entry.row: _convergence(entry.cell) for entry in done if entry.seed == done[0].seed}
+    return result
+
+
+def _asked(tasks: Sequence[Task], tower: str) -> Probes:
+    return tuple((task, tower) for task in tasks)
+
+
+def _sensor_probe(laboratory: Laboratory) -> Probes:
+    task = laboratory.benchmark.sensor_task
+    return () if task is None else ((task, 'touch'),)
+
+
+def _seeds(laboratory: Laboratory) -> range:
+    return range(laboratory.recipe.seed, laboratory.recipe.seed + laboratory.recipe.seeds)
+
+
+def _of_methods(laboratory: Laboratory, training_sets: Sequence[str], directions: Mapping[str, Probes],
+                sensor_probe: Probes = ()) -> Iterator[Entry]:
+    # A seed after the other, so that a table that is not finished has all of its rows.
+    for seed in _seeds(laboratory):
+        for training_set in training_sets:
+            for method in laboratory.recipe.methods:
+                cell = laboratory.cell(method, training_set, seed)
+                for direction, probes in directions.items():
+                    if probes:
+                        yield Entry(training_set + direction, method, seed, cell, probes, sensor_probe)
+
+
+def _accuracies(done: Sequence[Entry], protocol: str, of_sensor: bool = False) -> dict[tuple[str, str], Accuracies]:
+    results: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    tests = {}
+    for entry in done:
+        for task, tower in entry.sensor_probe if of_sensor else entry.probes:
+            by_task = results.setdefault((entry.group, entry.row), {}).setdefault(entry.seed, {})
+            by_task[task.name] = entry.cell.result(task, tower)
+            # Tasks about the same frames draw the same objects.
+            tests.setdefault((entry.group, entry.row), {})[task.name] = ' '.join(task.sources)
+    return {key: Accuracies(by_seed, protocol, '/'.join(key), tests[key]) for key, by_seed in results.items()}
+
+
+def _against_ours(found: Mapping[tuple[str, str], Accuracies], groups: Sequence[str], row: str) -> dict[str, Any]:
+    if row == OURS or not all((group, OURS) in found for group in groups):
+        return {}
+    return {f'{OURS}_minus_this': difference([found[group, OURS] for group in groups],
+                                             [found[group, row] for group in groups])}
+
+
+def _convergence(cell: Cell) -> list[dict[str, float]]:
+    """Read the terms of convergence from the log of a run, a record a validation."""
+    records = []
+    for line in (cell.run_folder / 'log.jsonl').read_text().splitlines():
+        record = json.loads(line)
+        terms = {name: record[f'validation/{name}'] for name in CONVERGENCE_TERMS if f'validation/{name}' in record}
+        if terms:
+            records.append({'step': record['step']} | terms)
+    return records
