@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -22,7 +23,10 @@ RECIPES = sorted((ROOT / 'training' / 'recipes').glob('*.yaml'))
 # What a file belongs to; a file that is in no list fails.
 NODE_OF = {**dict.fromkeys(SENSOR_KINDS, 'sensor_node'), 'perception': 'perception_node', 'pouring': 'pouring_node',
            'pour_hardware': 'pouring_node'}
-RECIPE_OF = {'training.pretrain': 'TlvCoreRecipe', 'training.pouring.train_policy': 'PouringRecipe'}
+RECIPE_OF = {'training.pretrain': ('training.pretrain', 'recipe_kind'),
+             'training.pouring.train_policy': ('training.pouring.train_policy', 'PouringRecipe'),
+             'training.base_clip': ('training.base_clip', 'BaseClipRecipe'),
+             'training.evaluation.rss': ('training.evaluation.rss.recipe', 'RssRecipe')}
 
 
 def groups_of(path):
@@ -35,9 +39,11 @@ def groups_of(path):
 
 def recipe_kind(path):
     """Give the dataclass that the command in a recipe's header builds from it."""
-    commands = [command for command in RECIPE_OF if f'python -m {command} --recipe' in path.read_text()]
+    commands = [command for command in RECIPE_OF if re.search(rf'python -m {command} .*--recipe', path.read_text())]
     assert len(commands) == 1, f'the header of {path.name} has no command of {list(RECIPE_OF)}'
-    return getattr(importlib.import_module(commands[0]), RECIPE_OF[commands[0]])
+    module, name = RECIPE_OF[commands[0]]
+    kind = getattr(importlib.import_module(module), name)
+    return kind if isinstance(kind, type) else kind(yaml.safe_load(path.read_text()).get('objective'))
 
 
 def name_of(path):

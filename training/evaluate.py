@@ -12,7 +12,7 @@ import torch
 
 from training.datasets.rendered import render_data
 from training.objectives.tlv_core import TlvCoreObjective
-from training.pretrain import load_trained
+from training.rendered_run import load_trained
 from visuotactile_ros.command_line import command
 from visuotactile_ros.files import write_atomically
 

@@ -20,8 +20,8 @@ from torch.nn import functional
 from training.datasets.rendered import CLASS_NAMES, render_data
 from training.networks.tlv_core import MOTION_QUANTITIES, TlvCore
 from training.objectives.tlv_core import UNKNOWN_LABEL, motion_error
-from training.pretrain import load_trained, tlv_core_shape
 from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
+from training.rendered_run import load_trained, tlv_core_shape
 from visuotactile_ros.errors import ModelError
 from visuotactile_ros.inference.model_card import HeadDescription, ModelCard, OutOfDistribution, TensorDescription
 from visuotactile_ros.inference.model_folder import write_model_folder

@@ -15,15 +15,11 @@ from types import ModuleType
 from typing import Any
 
 from training.distributed import Processes, processes_of_run
-from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe
-from training.rendered_run import VOCABULARY_FILE, Trained, load_trained, tlv_core_shape
+from training.recipe import TrainerRecipe, load_recipe
 from training.run_checks import check_run
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
 from visuotactile_ros.errors import ConfigurationError
-
-__all__ = ['PAPERS', 'VOCABULARY_FILE', 'TlvCoreRecipe', 'Trained', 'load_trained', 'main', 'pretrain', 'recipe_kind',
-           'tlv_core_shape']
 
 # By the setting `objective`, a module with RECIPES, the recipe dataclass of every such name, and
 # `prepare(recipe, output, resume, processes)`, which gives objective and samples: it refuses what can be refused before

@@ -226,7 +226,7 @@ def test_checkpoint_holds_what_is_trained_and_fits_the_same_clip_only(tmp_path):
     model, fresh = bridged_clip(), bridged_clip(trained=False)
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
     assert set(model.state_dict()) == trained | {'clip_sums'}
-    save_checkpoint(tmp_path, model, None, {})
+    save_checkpoint(tmp_path, model, None, {'step': 0})
     load_checkpoint(tmp_path, fresh)
     for (name, tensor), expected in zip(fresh.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(tensor, expected), name

@@ -12,8 +12,8 @@ from training import export_onnx, export_tower
 from training.checkpoint import save_checkpoint
 from training.export_tower import export_checkpoint, export_untrained, fit_temperature
 from training.networks.tlv_core import TlvCore
-from training.pretrain import VOCABULARY_FILE, load_trained, tlv_core_shape
 from training.recipe import TlvCoreRecipe, recipe_as_dict
+from training.rendered_run import VOCABULARY_FILE, load_trained, tlv_core_shape
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ModelError
 from visuotactile_ros.frame import Frame, SensorIdentity

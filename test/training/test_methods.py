@@ -116,7 +116,7 @@ def test_towers_run_in_bfloat16_and_embeddings_stay_near(name, changes, clip_fol
 def test_checkpoint_holds_what_is_trained_and_fits_the_same_clip_only(name, changes, clip_folder, tmp_path):
     trained = build(name, clip_folder, **changes)
     over_fit(trained, samples_with_gaps(), steps=2)
-    save_checkpoint(tmp_path / 'run', trained.model, None, {})
+    save_checkpoint(tmp_path / 'run', trained.model, None, {'step': 0})
     assert set(trained.model.state_dict()) == trained_names(trained.model) | {'clip_sums'}
     fresh = build(name, clip_folder, **changes, seed=1)
     load_checkpoint(tmp_path / 'run', fresh.model)
@@ -200,7 +200,7 @@ def test_every_objective_has_one_name_and_one_recipe_file(clip_folder):
     names = [entry.recipe().objective for entry in METHODS.values()]
     assert len(set(names)) == len(names)
     kinds = {entry.recipe().objective: entry.recipe for entry in METHODS.values()}
-    shipped = [load_recipe(path, kinds) for path in sorted(RECIPES.glob('*_vit_l14.yaml'))]
+    shipped = [load_recipe(path, kinds.__getitem__) for path in sorted(RECIPES.glob('*_vit_l14.yaml'))]
     assert {recipe.objective for recipe in shipped} == set(names) - {'frozen_clip'}
     same = ('base', 'data', 'sensor_kinds', 'batch_size', 'steps', 'learning_rate', 'rotation_deg', 'mirror_share')
     assert len({tuple(getattr(recipe, name) for name in same) for recipe in shipped}) == 1, 'same base, same batch'

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from training.networks.tlv_core import TlvCore
-from training.pretrain import PAPERS, pretrain, recipe_kind, tlv_core_shape
+from training.pretrain import PAPERS, pretrain, recipe_kind
 from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
+from training.rendered_run import tlv_core_shape
 from visuotactile_ros.errors import ConfigurationError, ModelError
 from visuotactile_ros.inference.model_card import parse_model_card
 

@@ -48,4 +48,4 @@ class TextTransformer(nn.Module):
         features = self.embedding(tokens) + self.position[:, :tokens.shape[1]]
         for layer, adapter, transform in zip(self.layers, self.adapters, shared, strict=True):
             features = adapter(layer(features), transform)
-        return self.norm(features[torch.arange(len(tokens)), lengths - 1])
+        return self.norm(features[torch.arange(len(tokens), device=tokens.device), lengths - 1])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.batch_rows import batch_rows
 from training.networks.bridging_adapter import BridgingAdapter
 from training.networks.transformer_block import TransformerBlock, initialise_linear
 
@@ -99,7 +100,8 @@ class VisionTransformer(nn.Module):
         tokens = self.stem(frames) + self.position
         batch, count, width = tokens.shape
         if patch_dropout > 0.0:
-            kept = torch.rand(batch, count, device=tokens.device).argsort(dim=1)[:, :round(count * (1 - patch_dropout))]
+            order = batch_rows(batch).rand(count, device=tokens.device).argsort(dim=1)
+            kept = order[:, :round(count * (1 - patch_dropout))]
             tokens = tokens.gather(1, kept[:, :, None].expand(-1, -1, width))
         for index, layer in enumerate(self.layers):
             tokens = layer(tokens)
