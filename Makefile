@@ -1,5 +1,5 @@
 # Everything runs from here: `make help` lists it. No root, no ROS distribution and no GPU needed.
-# Variables: PYTHON (3.10 to 3.12), SEED, SEEDS, PATH_TO_FRAMES, SENSOR_KIND, and OUT, the JSON file that a command writes;
+# Variables: PYTHON (3.10 to 3.12), SEED, SEEDS, PATH_TO_FRAMES, SENSOR_KIND, RECIPE, MINUTES, and OUT, the JSON file that a command writes;
 # benchmarks write the files behind docs/results/README.md without it.
 
 PYTHON ?= python3
@@ -92,6 +92,15 @@ bench-strangeness: $(TRAINING_READY) ## What the out-of-distribution alarm notic
 
 bench-shear: $(TRAINING_READY) ## Shear, twist, slip and depth on simulated contacts, OUT=<json>
 	@$(RUN) -m training.evaluation.bench_shear --output '$(or $(OUT),docs/results/shear.json)'
+
+rss-base: ## The small CLIP that all methods start from, and what it knows
+rss-robustness: ## RSS table: every method, every training set, six touch tasks (MINUTES=60 stops, the same goes on)
+rss-synergy: ## RSS table: touch tasks by the vision tower, picture tasks by the touch tower
+rss-stability: ## RSS table: batch sizes 16 to 128
+rss-ablation: ## RSS table: TLV-CoRe without SAM, L_DL or UBA, and terms of convergence
+rss-%: $(TRAINING_READY)
+	@$(RUN) -m training.evaluation.rss $* --recipe '$(or $(RECIPE),training/recipes/rss_simulated.yaml)' \
+	  --output '$(or $(OUT),docs/results/rss_$*.json)' $(if $(MINUTES),--max-minutes $(MINUTES))
 
 results: $(TRAINING_READY) ## Write docs/results/README.md from the JSON beside it
 	@$(RUN) -m training.evaluation.write_results
