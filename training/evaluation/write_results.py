@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.evaluation.rss import pages
+
 RESULTS_FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'results'
 
 
@@ -142,6 +144,11 @@ SECTIONS = (
     ('shear.json', 'Shear, slip and depth', 'make bench-shear', _quantities),
     ('gel_health.json', 'Health of a gel', 'make bench-gel-health', _gel_health),
     ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
+    ('rss_base.json', 'The base of the RSS tables', 'make rss-base', pages.rss_base),
+    ('rss_robustness.json', 'RSS: robustness', 'make rss-robustness', pages.rss_robustness),
+    ('rss_synergy.json', 'RSS: synergy', 'make rss-synergy', pages.rss_synergy),
+    ('rss_stability.json', 'RSS: stability', 'make rss-stability', pages.rss_stability),
+    ('rss_ablation.json', 'RSS: ablation', 'make rss-ablation', pages.rss_ablation),
 )
 
 
