@@ -18,7 +18,7 @@ from training.evaluation.rss.simulated import SimulatedBenchmark
 from training.evaluation.rss.tables import ABLATIONS
 from training.interface import LossTerm
 from training.objectives.methods import METHODS
-from training.recipe import load_recipe
+from training.recipe import load_recipe, recipe_as_dict
 
 
 @pytest.fixture(scope='module')
@@ -116,11 +116,25 @@ def test_a_base_that_is_missing_and_a_method_that_is_none_are_refused(recipe, ca
     assert main(command) == 1 and "no method 'tlv_cor'. Choose from clip" in capsys.readouterr().err
 
 
+def written(recipe, folder, **changes):
+    """Write a recipe whose cells lie in a folder of their own; give its part of the command line."""
+    settings = recipe_as_dict(dataclasses.replace(recipe, output=str(folder / 'cells'), **changes))
+    return ['--recipe', str(write_yaml(folder / 'r.yaml', **settings))]
+
+
+def test_a_table_without_ours_compares_with_nothing_and_has_its_map(recipe, tmp_path):
+    output = tmp_path / 'rss_robustness.json'
+    assert main(['robustness', *written(recipe, tmp_path, methods=('clip',), seeds=2), '--output', str(output)]) == 0
+    result = json.loads(output.read_text())
+    assert set(result['methods']) == {'clip'} and 'tlv_core_minus_this' not in result['methods']['clip']
+    assert result['protocols']['honest']['multi']['methods']['clip']['seeds'] == [0, 1]
+    assert [picture['file'] for picture in result['pictures']] == ['rss_robustness.png', 'rss_robustness_tsne.png']
+    assert len(list((tmp_path / 'cells').iterdir())) == 1, 'seeds of a frozen CLIP differ in their probes alone'
+
+
 def test_a_table_is_filled_piecemeal_and_says_what_is_missing(recipe, tmp_path, capsys):
-    write_yaml(tmp_path / 'r.yaml', **{name: list(value) if isinstance(value, tuple) else value for name, value
-                                       in (dataclasses.asdict(recipe) | {'output': str(tmp_path / 'cells')}).items()})
     output = tmp_path / 'results' / 'rss_ablation.json'
-    command = ['ablation', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(output)]
+    command = ['ablation', *written(recipe, tmp_path), '--output', str(output)]
     assert main([*command, '--max-minutes', '1e-5']) == 0
     assert 'The time is over' in capsys.readouterr().out and not output.exists()
     assert main([*command, '--only-method', 'tlv_core', '--only-method', 'without_bridging']) == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from miniature_rss import KINDS, UNSEEN_KIND, write_recipes
+from miniature_rss import KINDS, UNSEEN_KIND, write_recipes, write_yaml
 
 from training.datasets.sampled_contacts import sample_grip, sample_press
 from training.evaluation.rss.benchmark import PARTS
@@ -78,3 +78,9 @@ def test_the_shape_is_read_from_every_caption(region):
 def test_an_unknown_training_set_is_refused(recipe):
     with pytest.raises(ConfigurationError, match="no training set 'duragel'. Choose from gelsight_mini"):
         SimulatedBenchmark(RssRecipe(rendered_by=recipe.rendered_by, training_sets=('duragel',)))
+
+
+def test_tasks_without_frames_are_refused(tmp_path):
+    rendering = write_yaml(tmp_path / 'r.yaml', sensor_kinds=['digit'], grip_share=0.0)
+    with pytest.raises(ConfigurationError, match='has no frames of gelsight_mini'):
+        SimulatedBenchmark(RssRecipe(rendered_by=str(rendering)))

@@ -68,39 +68,41 @@ def _bars(result: dict[str, Any]) -> Any:
             places, values = np.array([place for place, _ in present]), [value for _, value in present]
             means, errors = _means_and_errors(values)
             axes.bar(places + 0.8 * (number - (len(rows) - 1) / 2) / len(rows), means, 0.75 / len(rows), yerr=errors,
-                     capsize=2, label=name_of(row))
+                     capsize=2, color=f'C{number}', label=name_of(row))
     axes.set_xticks(range(len(groups)), [name_of(group).replace(': ', ':\n') for group in groups], fontsize=8)
     axes.set_ylabel('accuracy / %')
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def _curves(result: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(5.5, 3.8))
-    for row in result['rows']:
+    for number, row in enumerate(result['rows']):
         present = [(int(group), content['methods'][row]) for group, content in result['protocols']['honest'].items()
                    if row in content['methods']]
         if present:
             means, errors = _means_and_errors([value for _, value in present])
-            axes.errorbar([size for size, _ in present], means, errors, marker='o', capsize=3, label=name_of(row))
+            axes.errorbar([size for size, _ in present], means, errors, fmt=f'C{number}o-', capsize=3,
+                          label=name_of(row))
     axes.set_xscale('log', base=2)
     axes.set_xticks([int(group) for group in result['groups']], result['groups'])
     axes.set_xlabel('batch size')
     axes.set_ylabel('accuracy / %')
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def _convergence(result: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(1, len(CONVERGENCE_TERMS), figsize=(3.2 * len(CONVERGENCE_TERMS), 3.2))
     for term, place in zip(CONVERGENCE_TERMS, axes):
-        for row, records in result['convergence'].items():
+        for number, (row, records) in enumerate(result['convergence'].items()):
             known = [(record['step'], record[term]) for record in records if term in record]
             if known:
-                place.plot(*zip(*known), marker='.', label=name_of(row))
+                place.plot(*zip(*known), f'C{number}.-', label=name_of(row))
         place.set_title(term.replace('_', ' '), fontsize=8)
         place.set_xlabel('step')
-    axes[0].legend(fontsize=7)
+    # A variant without W_sh is missing in the first.
+    axes[1].legend(fontsize=7)
     return figure
 
 

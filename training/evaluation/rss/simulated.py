@@ -19,6 +19,7 @@ from training.recipe import TlvCoreRecipe, load_recipe
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.simulation.objects import HARDNESS, MATERIALS, ROUGHNESS, SHAPES
 
+_PROBED_KINDS = ('gelsight_mini', 'digit')
 # Other samples than those that anything is pretrained on.
 PROBE_SEED = 2000
 _SPLIT_OF_PART = {'fit': 'train', 'validation': 'validation', 'test': 'held_out'}
@@ -116,6 +117,9 @@ class SimulatedBenchmark:
 
     Args:
         recipe: Where the data is, or what to render.
+
+    Raises:
+        ConfigurationError: There is no such training set, or no frames of a kind that is asked about.
     """
 
     simulated = True
@@ -130,19 +134,24 @@ class SimulatedBenchmark:
         self._recipe = recipe
         self._rendering = load_recipe(Path(recipe.rendered_by), TlvCoreRecipe)
         self.kinds, self.unseen_kind = self._rendering.sensor_kinds, self._rendering.unseen_sensor_kind
-        unknown = sorted({*recipe.training_sets} - {*self.kinds, EVERYTHING})
+        unknown = sorted({*recipe.training_sets, *recipe.synergy_training_sets, recipe.shared_training_set}
+                         - {*self.kinds, EVERYTHING})
         if unknown:
             raise ConfigurationError(f'there is no training set {unknown[0]!r}',
                                      f'Choose from {", ".join([*self.kinds, EVERYTHING])}')
+        missing = sorted({*_PROBED_KINDS} - {*self.kinds})
+        if missing:
+            raise ConfigurationError(f'{recipe.rendered_by} has no frames of {missing[0]}, which tasks are about',
+                                     'Add it to its sensor_kinds')
 
     @property
     def touch_tasks(self) -> tuple[Task, ...]:
         """Columns of the robustness table."""
-        mini = ('gelsight_mini',)
+        mini, digit = ((kind,) for kind in _PROBED_KINDS)
         return (Task('gelsight_mini_material', mini, 'material', MATERIALS, 2e-4, 0.05, 'Touch and Go material'),
                 Task('gelsight_mini_roughness', mini, 'roughness', ROUGHNESS, 2e-4, 0.05, 'Touch and Go roughness'),
                 Task('gelsight_mini_hardness', mini, 'hardness', HARDNESS, 2e-4, 0.05, 'Touch and Go hardness'),
-                Task('digit_material', ('digit',), 'material', MATERIALS, 1e-3, 0.01, 'ObjectFolder 1.0 material'),
+                Task('digit_material', digit, 'material', MATERIALS, 1e-3, 0.01, 'ObjectFolder 1.0 material'),
                 Task('unseen_gelsight_material', (self.unseen_kind,), 'material', MATERIALS, 1e-3, 0.01,
                      'ObjectFolder 2.0 material'),
                 # Only a third of the presses are lifts, so those of all known kinds are taken.
@@ -156,7 +165,7 @@ class SimulatedBenchmark:
     @property
     def image_tasks(self) -> tuple[Task, ...]:
         """Classes of object views, in place of those of natural pictures."""
-        return tuple(Task(f'view_{label}', ('gelsight_mini',), label, classes, 2e-4, 0.05, stands_for, ('view',))
+        return tuple(Task(f'view_{label}', _PROBED_KINDS[:1], label, classes, 2e-4, 0.05, stands_for, ('view',))
                      for label, classes, stands_for in (('material', MATERIALS, 'CIFAR-10'),
                                                         ('shape', SHAPES, 'CIFAR-100'),
                                                         ('roughness', ROUGHNESS, 'ImgNetDogs')))

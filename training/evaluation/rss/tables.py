@@ -130,7 +130,7 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
             for protocol, by_place in found.items()},
         'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
                        for entry in done if (description := entry.cell.description())},
-        'cost_minutes': {group: {row: [round(entry.cell.minutes(), 2) for entry in done
+        'cost_minutes': {group: {row: [round(entry.cell.minutes(), 3) for entry in done
                                        if (entry.group, entry.row) == (group, row)] for row in rows}
                          for group in groups}}
     if entries[0].sensor_probe:
