@@ -2,6 +2,9 @@
 
 It is the base that all methods of the simulated RSS tables start from. What comes out is a Hugging Face folder with
 weights, configuration and tokenizer, read by the same loader as a published CLIP.
+
+A published CLIP knows texture and shape under any light, from the variety of its pictures. Rendered views have no such
+variety, and their colours give the material away: most of them are shown relit, without their colours and often faint.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from training.interface import Batch, LossTerm, Samples, to_device
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.clip_folder import ClipTokenizer
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
+from training.objectives.clip_method import run_progress
 from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
@@ -58,6 +62,8 @@ class BaseClipRecipe(TrainerRecipe):
     context_length: int = setting(32, 'Most tokens of a caption', minimum=4)
     patch_dropout: float = setting(0.5, 'Share of the patches of a view left out in training', minimum=0.0,
                                    maximum=0.95)
+    relit_share: float = setting(0.7, 'Share of the views that are shown in another light; it grows along a line over '
+                                      'the first half of the run', minimum=0.0, maximum=1.0)
 
 
 class BaseClipObjective:
@@ -76,8 +82,9 @@ class BaseClipObjective:
         self._vision, self._text = (tower(clip).to(clip.device) for tower in (ClipImageTower, ClipTextTower))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Encode views, each in one of the eight poses of a square, and captions: vision, text float32 [B, D]."""
-        return self._encode(_posed(batch['view']), batch, self.recipe.patch_dropout)
+        """Encode captions, and views in random pose and light: vision, text float32 [B, D], unit length."""
+        share = self.recipe.relit_share * (2 * run_progress(batch, self.recipe)).clamp(max=1.0)
+        return self._encode(_relit(_posed(batch['view']), share), batch, self.recipe.patch_dropout)
 
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Compare views and captions."""
@@ -126,10 +133,10 @@ def learn_tokenizer(captions: Sequence[str], vocabulary_size: int) -> CLIPTokeni
 
 
 def new_clip(recipe: BaseClipRecipe, image_size_px: int, tokenizer: CLIPTokenizer) -> CLIPModel:
-    """Make a CLIP with random weights from torch's generator."""
+    """Make a CLIP with random weights from torch's generator; half of its first filters are blind to even light."""
     towers = {'hidden_size': recipe.width, 'intermediate_size': 4 * recipe.width, 'num_attention_heads': recipe.heads,
               'hidden_act': 'gelu'}
-    return CLIPModel(CLIPConfig(
+    clip = CLIPModel(CLIPConfig(
         projection_dim=recipe.embedding_size,
         vision_config=towers | {'num_hidden_layers': 2 * recipe.text_depth, 'image_size': image_size_px,
                                 'patch_size': recipe.patch_size_px, 'projection_dim': recipe.embedding_size},
@@ -137,6 +144,10 @@ def new_clip(recipe: BaseClipRecipe, image_size_px: int, tokenizer: CLIPTokenize
                               'max_position_embeddings': recipe.context_length,
                               'projection_dim': recipe.embedding_size, 'bos_token_id': tokenizer.bos_token_id,
                               'eos_token_id': tokenizer.eos_token_id, 'pad_token_id': tokenizer.pad_token_id}))
+    with torch.no_grad():
+        filters = clip.vision_model.embeddings.patch_embedding.weight[:recipe.width // 2]
+        filters -= filters.mean(dim=(2, 3), keepdim=True)
+    return clip
 
 
 def train_base_clip(recipe: BaseClipRecipe, output: Path) -> dict:
@@ -179,6 +190,30 @@ def _posed(frames: Tensor) -> Tensor:
                                     lambda images: images.transpose(2, 3))):
         frames = torch.where(chosen[:, number], posed(frames), frames)
     return frames
+
+
+def _relit(frames: Tensor, share: Tensor) -> Tensor:
+    """Show frames [B, 1, H, W, 3], 0..255, in another light, float32: colours mixed, contrast low, light uneven.
+
+    Every channel becomes a mixture of the channels, 7 to 130 % of its contrast, its sign at random, under a light that
+    falls off to one side and to the edges. `share` [B] is how likely that is for each frame.
+    """
+    rows, size, device = batch_rows(len(frames)), frames.shape[2], frames.device
+
+    def drawn(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * rows.rand(*shape).to(device)
+
+    pixels = frames.flatten(1, 3).to(torch.float32)
+    contrast = drawn(math.log(0.07), math.log(1.3), 1, 3).exp() * drawn(-1.0, 1.0, 1, 3).sign()
+    mixture = torch.softmax(drawn(-4.0, 4.0, 3, 3), dim=1) * contrast
+    across = torch.linspace(-1.0, 1.0, size, device=device)
+    down, right = (place.flatten() for place in torch.meshgrid(across, across, indexing='ij'))
+    terms = torch.stack([torch.ones_like(down), down, right, -down ** 2 - right ** 2], dim=1)
+    strengths = torch.stack([drawn(60.0, 160.0, 3), drawn(-60.0, 60.0, 3), drawn(-60.0, 60.0, 3),
+                             drawn(0.0, 60.0, 3)], dim=1)
+    shown = (pixels - pixels.mean(dim=1, keepdim=True)) @ mixture + terms @ strengths + drawn(-3.0, 3.0, size ** 2, 1)
+    relit = torch.where(drawn(0.0, 1.0, 1, 1) < share[:, None, None], shown.clamp(0.0, 255.0), pixels)
+    return relit.view(frames.shape)
 
 
 def _unchanged(layer: int, tokens: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from training.base_clip import (
     BaseClipObjective,
     BaseClipRecipe,
     _posed,
+    _relit,
     learn_tokenizer,
     main,
     new_clip,
@@ -121,6 +122,24 @@ def test_a_view_is_shown_in_all_poses_of_a_square():
     square = view[0, 0, :, :, 0]
     poses = [turned for side in (square, square.flip(0)) for turned in (side.rot90(k) for k in range(4))]
     assert seen == {tuple(pose.flatten().tolist()) for pose in poses} and len(seen) == 8
+
+
+def test_relit_views_keep_their_texture_and_lose_their_colour():
+    stripes = torch.zeros(300, 1, 8, 8, 3, dtype=torch.uint8)
+    stripes[:, :, ::2, :, 0] = 200
+    torch.manual_seed(0)
+    relit, plain = _relit(stripes, torch.ones(300)), _relit(stripes, torch.zeros(300))
+    assert torch.equal(plain, stripes.float()) and relit.shape == stripes.shape
+    assert relit.min() >= 0 and relit.max() <= 255
+    depth = (relit[:, 0, ::2] - relit[:, 0, 1::2]).mean(dim=(1, 2))
+    assert (depth.abs().mean(dim=1) > 1).float().mean() > 0.9, 'the stripes are still there, however faint'
+    assert abs(depth.sign().mean()) < 0.1 and abs(depth[:, 0].abs().mean() - depth[:, 2].abs().mean()) < 5
+
+
+def test_half_of_the_first_filters_do_not_see_even_light(root, trained):
+    clip = new_clip(trained[0], IMAGE_SIZE_PX, learn_tokenizer(CAPTIONS, 560))
+    even = clip.vision_model.embeddings.patch_embedding(torch.ones(1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX))[0, :, 0, 0]
+    assert (even[:8].abs() < 1e-5).all() and (even[8:].abs() > 1e-5).all()
 
 
 def test_the_command_prints_what_it_found(root, trained, capsys):
