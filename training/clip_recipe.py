@@ -1,4 +1,4 @@
-"""Recipe of TLV-CoRe on a published CLIP, and the two readings of the method: the paper's and its released code's."""
+"""Recipes of methods on a published CLIP, and two readings of TLV-CoRe: the paper's and its released code's."""
 
 from __future__ import annotations
 
@@ -67,24 +67,15 @@ RELEASED_CODE = Reading(own_block=False, reverse_gradient=False, modulate_tokens
 
 
 @dataclass(frozen=True)
-class TlvCoreClipRecipe(TrainerRecipe):
-    """A run of TLV-CoRe on frozen towers of a CLIP checkpoint."""
+class ClipMethodRecipe(TrainerRecipe):
+    """What every method on a CLIP is told; defaults are those of TLV-CoRe, so that methods can be compared."""
 
-    objective: str = setting('tlv_core_clip', 'What is trained', choices=('tlv_core_clip',))
     base: str = setting('training/weights/CLIP-ViT-L-14-DataComp.XL-s13B-b90K',
                         'Hugging Face folder of the CLIP whose towers are used')
     data: tuple = setting(('training/output/prepared/tacquad',), 'Folders of prepared data, all trained on')
     sensor_kinds: tuple = setting(('gelsight', 'digit', 'gelslim', 'gelsight_mini', 'duragel'),
                                   'Sensor kinds trained on; the position is the sensor id')
-    released_code: bool = setting(False, 'Do what the released code does wherever it leaves the paper')
-    shared_transform_per_level: bool = setting(False, 'One W_sh for each level instead of one for all; released_code '
-                                                      'has one for each')
-    adapter_rank: int = setting(32, 'r of the bridging adapters', minimum=1)
-    bridging: bool = setting(True, 'Adapters; off for the ablation without them')
-    modulator: bool = setting(True, 'Sensor-aware modulator; off for the ablation without it')
-    decoupled_learning_weight: float = setting(0.1, 'lambda_DL of eq. 6; 0 for the ablation without it', minimum=0.0)
-    temperature: float = setting(0.05, 'tau of the contrastive and the decoupled-learning losses', minimum=1e-3)
-    patch_dropout: float = setting(0.5, 'Share of the patches of touch and view left out in training', minimum=0.0,
+    patch_dropout: float = setting(0.0, 'Share of the patches of touch and view left out in training', minimum=0.0,
                                    maximum=0.95)
     rotation_deg: float = setting(20.0, 'Largest turn of a training image', unit='deg', minimum=0.0, maximum=180.0)
     mirror_share: float = setting(0.5, 'Share of the training images that are mirrored left to right', minimum=0.0,
@@ -96,6 +87,23 @@ class TlvCoreClipRecipe(TrainerRecipe):
             values = getattr(self, name)
             if not all(isinstance(value, str) for value in values) or not 0 < len(set(values)) == len(values):
                 raise ConfigurationError(f'{name} is {list(values)!r}', 'Name at least one, each once')
+
+
+@dataclass(frozen=True)
+class TlvCoreClipRecipe(ClipMethodRecipe):
+    """A run of TLV-CoRe on frozen towers of a CLIP checkpoint."""
+
+    objective: str = setting('tlv_core_clip', 'What is trained', choices=('tlv_core_clip',))
+    patch_dropout: float = setting(0.5, 'Share of the patches of touch and view left out in training', minimum=0.0,
+                                   maximum=0.95)
+    released_code: bool = setting(False, 'Do what the released code does wherever it leaves the paper')
+    shared_transform_per_level: bool = setting(False, 'One W_sh for each level instead of one for all; released_code '
+                                                      'has one for each')
+    adapter_rank: int = setting(32, 'r of the bridging adapters', minimum=1)
+    bridging: bool = setting(True, 'Adapters; off for the ablation without them')
+    modulator: bool = setting(True, 'Sensor-aware modulator; off for the ablation without it')
+    decoupled_learning_weight: float = setting(0.1, 'lambda_DL of eq. 6; 0 for the ablation without it', minimum=0.0)
+    temperature: float = setting(0.05, 'tau of the contrastive and the decoupled-learning losses', minimum=1e-3)
 
     @property
     def reading(self) -> Reading:

@@ -16,8 +16,6 @@ from training.run_checks import check_samples
 from visuotactile_ros.errors import ModelError
 
 RECIPES = {method.recipe().objective: method.recipe for method in METHODS.values() if method.trains}
-# Where a data set publishes no validation split.
-VALIDATION_SHARE = 0.02
 
 
 def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tuple[Objective, PreparedTriplets]:
@@ -42,7 +40,7 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
         raise ModelError(f'{base} has no readable config.json', 'Copy the whole folder of a CLIP there') from error
     train, validation = (
         PreparedTriplets(recipe.data, split, tokenizer, config.text_config.max_position_embeddings,
-                         config.vision_config.image_size, recipe.sensor_kinds, VALIDATION_SHARE)
+                         config.vision_config.image_size, recipe.sensor_kinds)
         for split in (TRAIN, VALIDATION))
     check_samples(len(train), recipe)
     method = next(method for method in METHODS.values() if type(recipe) is method.recipe)

@@ -19,6 +19,8 @@ from visuotactile_ros.inference.encoder import resize_for_model
 
 TRAIN, VALIDATION = 'train', 'validation'
 NO_PAIR = -1
+# Of the recordings, where a data set publishes no validation split.
+VALIDATION_SHARE = 0.02
 
 
 class PreparedTriplets:
@@ -40,7 +42,7 @@ class PreparedTriplets:
     """
 
     def __init__(self, folders: Sequence[Path | str], split: str, tokenizer: ClipTokenizer, context_length: int,
-                 image_size_px: int, sensor_kinds: Sequence[str], validation_share: float):
+                 image_size_px: int, sensor_kinds: Sequence[str], validation_share: float = VALIDATION_SHARE):
         self._sets = [PreparedDataset(folder) for folder in folders]
         self._tokenizer, self._context_length = tokenizer, context_length
         self._size_px, self._sensor_kinds = image_size_px, tuple(sensor_kinds)

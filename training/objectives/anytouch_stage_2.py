@@ -10,10 +10,11 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from training.batch_rows import batch_rows
+from training.clip_recipe import ClipMethodRecipe
 from training.interface import Batch, LossTerm
 from training.losses.cross_sensor_matching import cross_sensor_matching, matching_anchors
 from training.networks.any_touch import AnyTouchShape, AnyTouchTowers
-from training.objectives.clip_method import ClipMethod, ClipMethodRecipe, has, run_progress, trimmed_tokens
+from training.objectives.clip_method import ClipMethod, has, run_progress, trimmed_tokens
 from visuotactile_ros.parameters.definition import setting
 
 

@@ -1,4 +1,4 @@
-"""What the methods on a published CLIP have in common: settings, augmentation, missing modalities, validation, probes.
+"""What the methods on a published CLIP have in common: augmentation, missing modalities, validation, probes.
 
 A method is one file beside this one: its recipe, its network, and where its losses are not those of here, its losses.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +18,11 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from training.batch_rows import batch_rows
-from training.clip_recipe import TlvCoreClipRecipe
 from training.interface import Batch, LossTerm, Samples, to_device
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.bridged_clip import parameter_counts
 from training.networks.clip_folder import load_clip
 from training.recipe import TrainerRecipe
-from visuotactile_ros.errors import ConfigurationError
-from visuotactile_ros.parameters.definition import setting
-
-
-@dataclass(frozen=True)
-class ClipMethodRecipe(TrainerRecipe):
-    """What every method on a CLIP is told; its defaults are those of TLV-CoRe, so that methods can be compared."""
-
-    base: str = setting(TlvCoreClipRecipe.base, 'Hugging Face folder of the CLIP whose towers are used')
-    data: tuple = setting(TlvCoreClipRecipe.data, 'Folders of prepared data, all trained on')
-    sensor_kinds: tuple = setting(TlvCoreClipRecipe.sensor_kinds,
-                                  'Sensor kinds trained on; the position is the sensor id')
-    patch_dropout: float = setting(0.0, 'Share of the patches of touch and view left out in training', minimum=0.0,
-                                   maximum=0.95)
-    rotation_deg: float = setting(TlvCoreClipRecipe.rotation_deg, 'Largest turn of a training image', unit='deg',
-                                  minimum=0.0, maximum=180.0)
-    mirror_share: float = setting(TlvCoreClipRecipe.mirror_share,
-                                  'Share of the training images that are mirrored left to right', minimum=0.0,
-                                  maximum=1.0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ('data', 'sensor_kinds'):
-            values = getattr(self, name)
-            if not all(isinstance(value, str) for value in values) or not 0 < len(set(values)) == len(values):
-                raise ConfigurationError(f'{name} is {list(values)!r}', 'Name at least one, each once')
 
 
 class ClipMethod:

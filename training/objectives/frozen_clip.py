@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPModel
 
+from training.clip_recipe import ClipMethodRecipe
 from training.networks.three_towers import ThreeTowers
-from training.objectives.clip_method import ClipMethod, ClipMethodRecipe
+from training.objectives.clip_method import ClipMethod
 from visuotactile_ros.parameters.definition import setting
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import CLIPModel
 
+from training.clip_recipe import ClipMethodRecipe
 from training.interface import Batch, LossTerm
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.lora import tune_with_lora
 from training.networks.three_towers import ThreeTowers
-from training.objectives.clip_method import ClipMethod, ClipMethodRecipe, has, run_progress
+from training.objectives.clip_method import ClipMethod, has, run_progress
 from visuotactile_ros.parameters.definition import setting
 
 

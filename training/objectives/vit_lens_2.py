@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from transformers import CLIPModel
 
+from training.clip_recipe import ClipMethodRecipe
 from training.networks.perceiver_lens import LensTowers
-from training.objectives.clip_method import ClipMethod, ClipMethodRecipe
+from training.objectives.clip_method import ClipMethod
 from visuotactile_ros.parameters.definition import setting
 
 

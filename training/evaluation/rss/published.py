@@ -17,8 +17,8 @@ from training.evaluation.rss.recipe import EVERYTHING, RssRecipe
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.inference.encoder import resize_for_model
 
-# Of the recordings or objects, where a data set publishes no validation split.
-TRAINING_VALIDATION_SHARE, PROBE_VALIDATION_SHARE = 0.02, 0.2
+# Of the objects that probes are fitted on, where a data set publishes no validation split.
+PROBE_VALIDATION_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,7 @@ class PublishedBenchmark:
                 context_length: int) -> PreparedTriplets:
         """Give the samples of a training set; `part` is train or validation."""
         return PreparedTriplets([dataset.folder for dataset in self._trained_on(training_set)], part, tokenizer,
-                                context_length, self._size_px, self.sensor_kinds(training_set),
-                                TRAINING_VALIDATION_SHARE)
+                                context_length, self._size_px, self.sensor_kinds(training_set))
 
     def training_fingerprint(self, training_set: str) -> str:
         """Tell the training data apart from any other."""
