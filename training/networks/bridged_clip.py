@@ -13,6 +13,7 @@ from transformers import CLIPModel
 from training.clip_recipe import Reading
 from training.networks.bridging_adapter import BridgingAdapter
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
+from training.networks.frozen_weights import leave_frozen_out
 from training.networks.sensor_aware_modulator import SensorAwareModulator
 from visuotactile_ros.errors import ConfigurationError
 
@@ -67,10 +68,7 @@ class BridgedClip(nn.Module):
         self.sensor_centroids = nn.Parameter(reading.centroid_deviation * torch.randn(sensors, self.touch.width))
         self.log_scale = nn.Parameter(torch.tensor(-math.log(START_TEMPERATURE))) \
             if reading.learnable_temperature else None
-        self.register_buffer('clip_sums', torch.stack([
-            tower.projection.weight.double().sum() for tower in (self.vision, self.text)]))
-        self.register_state_dict_post_hook(_leave_out_towers)
-        self.register_load_state_dict_pre_hook(_put_in_towers)
+        leave_frozen_out(self)
 
     def encode_touch(self, frames: Tensor, sensor_id: Tensor | None,
                      patch_dropout: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -142,21 +140,6 @@ def _adapter(width: int, rank: int, reading: Reading) -> BridgingAdapter:
     if reading.adapter_biases:
         adapter.down, adapter.up = nn.Linear(width, rank), nn.Linear(rank, width)
     return adapter
-
-
-def _leave_out_towers(model: BridgedClip, state: dict[str, Tensor], prefix: str, _) -> None:
-    for name in [name for name in state if name.removeprefix(prefix).split('.')[0] in _TOWERS]:
-        del state[name]
-
-
-def _put_in_towers(model: BridgedClip, state: dict[str, Tensor], prefix: str, _, strict: bool, missing: list[str],
-                   unexpected: list[str], errors: list[str]) -> None:
-    sums = state.get(f'{prefix}clip_sums')
-    if sums is not None and not torch.allclose(sums.to(model.clip_sums), model.clip_sums, rtol=1e-9):
-        errors.append('it was trained on another CLIP')
-    for name, tensor in model.named_parameters():
-        if name.split('.')[0] in _TOWERS:
-            state[prefix + name] = tensor
 
 
 def _unit_length(embedding: Tensor) -> Tensor:

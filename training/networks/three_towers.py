@@ -12,6 +12,7 @@ from transformers import CLIPModel
 
 from training.networks.bridged_clip import LARGEST_SCALE, START_TEMPERATURE
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
+from training.networks.frozen_weights import leave_frozen_out
 
 
 class ThreeTowers(nn.Module):
@@ -32,10 +33,7 @@ class ThreeTowers(nn.Module):
         self.touch = copy.deepcopy(self.vision)
         self.requires_grad_(False)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(START_TEMPERATURE)))
-        self.register_buffer('clip_sums', torch.stack([
-            tower.projection.weight.double().sum() for tower in (self.vision, self.text)]))
-        self.register_state_dict_post_hook(_leave_out_frozen)
-        self.register_load_state_dict_pre_hook(_put_in_frozen)
+        leave_frozen_out(self)
 
     def touch_embedding(self, frames: Tensor, sensor_id: Tensor, patch_dropout: float = 0.0) -> Tensor:
         """Encode touch.
@@ -77,19 +75,3 @@ def embed_class_token(tower: ClipImageTower, tokens: Tensor) -> Tensor:
 
 def _unchanged(layer: int, tokens: Tensor) -> Tensor:
     return tokens
-
-
-def _leave_out_frozen(model: ThreeTowers, state: dict[str, Tensor], prefix: str, _) -> None:
-    for name, tensor in model.named_parameters(remove_duplicate=False):
-        if not tensor.requires_grad:
-            del state[prefix + name]
-
-
-def _put_in_frozen(model: ThreeTowers, state: dict[str, Tensor], prefix: str, _, strict: bool, missing: list[str],
-                   unexpected: list[str], errors: list[str]) -> None:
-    sums = state.get(f'{prefix}clip_sums')
-    if sums is not None and not torch.allclose(sums.to(model.clip_sums), model.clip_sums, rtol=1e-9):
-        errors.append('it was trained on another CLIP')
-    for name, tensor in model.named_parameters(remove_duplicate=False):
-        if not tensor.requires_grad:
-            state[prefix + name] = tensor
