@@ -15,7 +15,8 @@ from visuotactile_ros.parameters.definition import build_parameters
 VALUES = {'mean': 0.5, 'ci95': [0.4, 0.61], 'per_task': {'material': {'mean': 0.25, 'ci95': [0.2, 0.3]}}}
 RESULT = {
     'simulated': True, 'complete': False, 'entries_done': 2, 'entries': 4, 'rows': ['tlv_core', 'clip'],
-    'groups': ['16', '64'], 'tasks': {'material': {'stands_for': 'Touch and Go material', 'classes': 10}},
+    'groups': ['16', '64'],
+    'tasks': {'material': {'stands_for': 'Touch and Go material', 'classes': 10, 'most_frequent_class': 0.11}},
     'notes': ['A note.'], 'recipe': {'seeds': 3}, 'pictures': [{'file': 'a.png', 'caption': 'Simulated. Bars.'}],
     'protocols': {
         'honest': {'16': {'methods': {'tlv_core': VALUES, 'clip': VALUES | {
@@ -41,6 +42,7 @@ def test_a_row_holds_the_numbers_of_the_json_and_no_empty_column():
     lines = pages.rss_robustness(RESULT)
     assert '| 16 | CLIP | 50.0 [40.0, 61.0] | 25.0 [20.0, 30.0] | 80.0 | 1.1 [-1.0, 3.0] | 0.5 |' in lines
     assert '| 16 | TLV-CoRe | 50.0 [40.0, 61.0] | 25.0 [20.0, 30.0] | 90.0 | – | 2 |' in lines
+    assert '| – | most frequent class | 11.0 | 11.0 | – | – | – |' in lines
     assert not any('sensor recognised' in line for line in lines)
     alone = copy.deepcopy(RESULT)
     del alone['protocols']['honest']['16']['methods']['clip']

@@ -14,6 +14,8 @@ from training.interface import Samples
 # Probes are fitted on the first, tuned on the second and tested on the third.
 PARTS = ('fit', 'validation', 'test')
 UNKNOWN_LABEL = -1
+# Label of the task whose classes are its sources.
+SENSOR_LABEL = 'sensor'
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Task:
     weight_decay: float
     stands_for: str
     pictures: tuple[str, ...] = ('touch',)
+
+
+def labels_of(benchmark: Benchmark, task: Task, part: str) -> list[np.ndarray]:
+    """Give the labels of a task, int64 by source, UNKNOWN_LABEL where a sample has none; `part` is one of PARTS."""
+    return [benchmark.frame_set(source, part).labels[task.label] for source in task.sources] \
+        if task.label != SENSOR_LABEL else [np.full(len(benchmark.frame_set(source, part)), number)
+                                            for number, source in enumerate(task.sources)]
 
 
 class CaptionEncoder(Protocol):

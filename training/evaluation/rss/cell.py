@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from training.checkpoint import load_checkpoint, load_state
 from training.datasets.prepared import sha256_of
 from training.device import choose_device
-from training.evaluation.rss.benchmark import PARTS, Benchmark, Task
+from training.evaluation.rss.benchmark import PARTS, UNKNOWN_LABEL, Benchmark, Task, labels_of
 from training.evaluation.rss.convergence import Observed
 from training.evaluation.rss.probe import Labelled, probe_task
 from training.evaluation.rss.recipe import RssRecipe
@@ -41,7 +41,6 @@ FORMAT = 1
 TOWERS = ('touch', 'vision')
 # The method whose terms of convergence are logged.
 _OBSERVED = 'tlv_core'
-_SENSOR_LABEL = 'sensor'
 _FRAMES_AT_ONCE = 128
 # They change how long a cell takes, or where it lies, and nothing else.
 _WITHOUT_INFLUENCE = ('base', 'device', 'threads', 'compile', 'log_every_steps', 'validate_every_steps',
@@ -233,15 +232,14 @@ class Cell:
 
     def _labelled(self, task: Task, tower: str, part: str) -> Labelled:
         features, labels, groups = [], [], []
-        for number, source in enumerate(task.sources):
-            frame_set = self.laboratory.benchmark.frame_set(source, part)
-            own = np.full(len(frame_set), number) if task.label == _SENSOR_LABEL else frame_set.labels[task.label]
-            known = own >= 0
+        benchmark = self.laboratory.benchmark
+        for number, (source, own) in enumerate(zip(task.sources, labels_of(benchmark, task, part), strict=True)):
+            known = own != UNKNOWN_LABEL
             features.append(np.concatenate([self.features(source, part, picture, tower)
                                             for picture in task.pictures], axis=1)[known])
             labels.append(own[known])
             # Objects of different sources are different.
-            groups.append(frame_set.groups[known] + number * 2 ** 32)
+            groups.append(benchmark.frame_set(source, part).groups[known] + number * 2 ** 32)
         return Labelled(*(np.concatenate(values) for values in (features, labels, groups)))
 
     def _probe_path(self, task: Task, tower: str) -> Path:

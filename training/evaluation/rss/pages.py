@@ -73,6 +73,7 @@ def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
     for tasks, groups in _blocks(result):
         rows = [row for group in groups for row in _rows(result, group, tasks)]
         if rows:
+            rows.append(_guessing(result, tasks))
             lines += [*_table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
                                'TLV-CoRe minus this', 'sensor recognised', 'minutes a cell'), rows), '']
     stand_ins = [f'{task} for {values["stands_for"]}' for task, values in result['tasks'].items()
@@ -102,6 +103,12 @@ def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[
                *(_with_interval(values['per_task'][task]) for task in tasks), _percent(best),
                _with_interval(values[_MINUS]) if _MINUS in values else _NOTHING,
                _NOTHING if sensor is None else _with_interval(sensor), f'{sum(minutes) / len(minutes):.3g}']
+
+
+def _guessing(result: dict[str, Any], tasks: Sequence[str]) -> list[str]:
+    shares = [result['tasks'][task]['most_frequent_class'] for task in tasks]
+    return [_NOTHING, 'most frequent class', _percent(sum(shares) / len(shares)), *map(_percent, shares),
+            *[_NOTHING] * 4]
 
 
 def _spread(result: dict[str, Any], row: str) -> float | None:

@@ -12,7 +12,7 @@ import torch
 from training.datasets.prepared import PreparedDataset
 from training.datasets.prepared_triplets import PreparedTriplets
 from training.datasets.record import decode_image
-from training.evaluation.rss.benchmark import UNKNOWN_LABEL, CaptionEncoder, FrameSet, Task
+from training.evaluation.rss.benchmark import SENSOR_LABEL, UNKNOWN_LABEL, CaptionEncoder, FrameSet, Task
 from training.evaluation.rss.recipe import EVERYTHING, RssRecipe
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.inference.encoder import resize_for_model
@@ -123,8 +123,9 @@ class PublishedBenchmark:
         self.image_tasks = self._tasks(*(
             (name, (name,), label, 2e-4, 0.05, ('view',))
             for name, label in (('cifar10', 'class'), ('cifar100', 'class'), ('imgnetdogs', 'breed'))))
-        self.sensor_task = Task('sensor_identity', tuple(f'tacquad_{name}' for name in _SENSORS_OF_TACQUAD), 'sensor',
-                                _SENSORS_OF_TACQUAD, 2e-4, 0.05, '') if 'tacquad' in self._prepared else None
+        sensors = tuple(f'tacquad_{name}' for name in _SENSORS_OF_TACQUAD)
+        self.sensor_task = Task('sensor_identity', sensors, SENSOR_LABEL, _SENSORS_OF_TACQUAD, 2e-4, 0.05,
+                                '') if 'tacquad' in self._prepared else None
 
     def sensor_kinds(self, training_set: str) -> tuple[str, ...]:
         """Give the sensor kinds of a training set, in alphabetical order."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from training.datasets.rendered import NO_GRIP, RenderedTriplets, render_data
-from training.evaluation.rss.benchmark import PARTS, CaptionEncoder, FrameSet, Task
+from training.evaluation.rss.benchmark import PARTS, SENSOR_LABEL, CaptionEncoder, FrameSet, Task
 from training.evaluation.rss.recipe import EVERYTHING, RssRecipe
 from training.interface import Batch
 from training.recipe import TlvCoreRecipe, load_recipe
@@ -173,7 +173,7 @@ class SimulatedBenchmark:
     @property
     def sensor_task(self) -> Task | None:
         """Which of the known kinds a touch frame is from: the lower, the better the sensor is hidden."""
-        return Task('sensor_identity', self.kinds, 'sensor', self.kinds, 2e-4, 0.05, 'none')
+        return Task('sensor_identity', self.kinds, SENSOR_LABEL, self.kinds, 2e-4, 0.05, 'none')
 
     def sensor_kinds(self, training_set: str) -> tuple[str, ...]:
         """Give the sensor kinds of a training set."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.evaluation.rss.benchmark import Task
+import numpy as np
+
+from training.evaluation.rss.benchmark import UNKNOWN_LABEL, Benchmark, Task, labels_of
 from training.evaluation.rss.cell import Cell, Laboratory
 from training.evaluation.rss.probe import HONEST, PROTOCOLS
 from training.evaluation.rss.recipe import batch_size_changes
@@ -118,7 +120,8 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     result = {
         'simulated': laboratory.benchmark.simulated, 'table': name, 'complete': len(done) == len(entries),
         'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows,
-        'tasks': {task.name: {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower}
+        'tasks': {task.name: {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower,
+                              'most_frequent_class': _most_frequent_class(laboratory.benchmark, task)}
                   for entry in entries for task, tower in entry.probes},
         'notes': list(laboratory.benchmark.notes),
         'methods': {row: average([found[HONEST][group, row] for group in groups])
@@ -140,6 +143,12 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     if name == 'ablation':
         result['convergence'] = {entry.row: _convergence(entry.cell) for entry in done if entry.seed == done[0].seed}
     return result
+
+
+def _most_frequent_class(benchmark: Benchmark, task: Task) -> float:
+    """Return the share of the tested samples that are of the most frequent class: what guessing attains."""
+    labels = np.concatenate(labels_of(benchmark, task, 'test'))
+    return round(np.bincount(labels[labels != UNKNOWN_LABEL]).max() / (labels != UNKNOWN_LABEL).sum(), 4)
 
 
 def _asked(tasks: Sequence[Task], tower: str) -> Probes:
