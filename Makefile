@@ -29,7 +29,7 @@ RUNTIME_READY := $(VENV)/.runtime_ready
 TRAINING_READY := $(VENV)/.training_ready
 
 .PHONY: help setup pour test replay doctor pour-benchmark bench-realtime bench-probe bench-optics bench-sensors \
-  bench-gel-health bench-strangeness bench-shear results lint clean
+  bench-gel-health bench-strangeness bench-shear bench-training-step results lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -92,6 +92,9 @@ bench-strangeness: $(TRAINING_READY) ## What the out-of-distribution alarm notic
 
 bench-shear: $(TRAINING_READY) ## Shear, twist, slip and depth on simulated contacts, OUT=<json>
 	@$(RUN) -m training.evaluation.bench_shear --output '$(or $(OUT),docs/results/shear.json)'
+
+bench-training-step: $(TRAINING_READY) ## Time and use of the GPU of a TLV-CoRe step on ViT-L/14 beside a plain loop, OUT=<json>
+	@$(RUN) -m training.evaluation.bench_training_step --output '$(or $(OUT),docs/results/training_step.json)'
 
 rss-base: ## The small CLIP that all methods start from, and what it knows
 rss-robustness: ## RSS table: every method, every training set, six touch tasks (MINUTES=60 stops, the same goes on)

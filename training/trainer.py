@@ -77,7 +77,7 @@ class Trainer:
             for step, batch in enumerate(batches, self.step + 1):
                 logs, validates, saves = (step % every == 0 or step == last for every in (
                     recipe.log_every_steps, recipe.validate_every_steps, recipe.checkpoint_every_steps))
-                values = self._take_step(batch, fetch=logs or validates or saves)
+                values = self.take_step(batch, fetch=logs or validates or saves)
                 if log is None:
                     continue
                 log.advance()
@@ -93,8 +93,19 @@ class Trainer:
         self.processes.wait()  # until the first process has written the last checkpoint
         return self.metrics
 
-    def _take_step(self, batch: StepBatch, fetch: bool) -> dict[str, float]:
-        """Take one step and return what to log of it, or nothing where that would stop a GPU for no need."""
+    def take_step(self, batch: StepBatch, fetch: bool) -> dict[str, float]:
+        """Take one step.
+
+        Args:
+            batch: From the loader.
+            fetch: Bring losses and norm to the host, which waits for the device then; a CPU always does.
+
+        Returns:
+            What to log of it.
+
+        Raises:
+            ConfigurationError: The loss was fetched and is no number.
+        """
         recipe, parameters = self.recipe, list(self.objective.model.parameters())
         rate = learning_rate_at(self.step, recipe)
         for group in self.optimizer.param_groups:

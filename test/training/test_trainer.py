@@ -260,7 +260,7 @@ def test_an_accelerator_is_not_waited_for_between_two_log_lines(tmp_path):
     run.processes = SimpleNamespace(device=SimpleNamespace(type='cuda'), size=1, gather_rows=lambda rows: rows,
                                     average_gradients=lambda parameters: None)
     with NoWaiting():
-        values = run._take_step(batch, fetch=False)
+        values = run.take_step(batch, fetch=False)
         with pytest.raises(AssertionError):
             encoded['touch'][batch.labels['in_grip']]
     assert list(values) == ['learning_rate']

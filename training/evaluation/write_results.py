@@ -122,6 +122,26 @@ def _strangeness(result: dict) -> list[str]:
                   for kind, entries in result['kinds'].items() for row in entries))
 
 
+def _training_step(result: dict) -> list[str]:
+    rows = []
+    for name, row in result['ways'].items():
+        if 'not_measured' in row:
+            rows.append([name, f'not measured: {row["not_measured"]}', *['–'] * 8])
+            continue
+        memory = row['peak_memory_bytes']
+        rows.append([name, row['precision'], 1000 * row['step_s'], [1000 * value for value in row['step_s_ci95']],
+                     row['images_per_s'], row.get('times_as_fast_as_plain', '–'), row['mfu'],
+                     row['mfu_of_measured_matmul'], '–' if memory is None else memory / 1e9,
+                     '–' if row['host_synchronisations'] is None else row['host_synchronisations']])
+    lines = [f'- {name}: {text}' for name, text in result['meaning'].items()]
+    return [f'{result["device"]}, {result["model"]["layout"]} with random weights, {result["batch_size"]} triplets a '
+            f'step, {result["flops_per_step"] / 1e12:.3g} TFLOP a step. Peak: '
+            f'{result["peak_flops_per_s"] / 1e12:.4g} TFLOP/s ({result["peak_source"]}); a large matmul reaches '
+            f'{result["measured_matmul_flops_per_s"] / 1e12:.3g} here.', '',
+            *table(('way', 'precision', 'step / ms', '95 % interval / ms', 'images/s', 'times as fast as plain', 'MFU',
+                    'share of the matmul rate', 'peak memory / GB', 'host waits for device'), rows), '', *lines]
+
+
 def _quantities(result: dict) -> list[str]:
     return table(('quantity', 'value'), _flat(result))
 
@@ -144,6 +164,7 @@ SECTIONS = (
     ('shear.json', 'Shear, slip and depth', 'make bench-shear', _quantities),
     ('gel_health.json', 'Health of a gel', 'make bench-gel-health', _gel_health),
     ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
+    ('training_step.json', 'A training step on CLIP ViT-L/14', 'make bench-training-step', _training_step),
     ('rss_base.json', 'The base of the RSS tables', 'make rss-base', pages.rss_base),
     ('rss_robustness.json', 'RSS: robustness', 'make rss-robustness', pages.rss_robustness),
     ('rss_synergy.json', 'RSS: synergy', 'make rss-synergy', pages.rss_synergy),
