@@ -46,8 +46,6 @@ REPORT_FILE = 'base_clip.json'
 _RUN_FOLDER = 'run'
 _START, _END, _END_OF_WORD = '<|startoftext|>', '<|endoftext|>', '</w>'
 _LARGEST_SCALE = 100.0
-# Height of the smallest part of a view that is shown, share of the whole.
-_SMALLEST_CROP = 0.33
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class BaseClipObjective:
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Encode captions, and views in random pose and light: vision, text float32 [B, D], unit length."""
         share = self.recipe.relit_share * (2 * run_progress(batch, self.recipe)).clamp(max=1.0)
-        return self._encode(_relit(_posed(_cropped(batch['view'])), share), batch, self.recipe.patch_dropout)
+        return self._encode(_relit(_posed(batch['view']), share), batch, self.recipe.patch_dropout)
 
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Compare views and captions."""
@@ -194,35 +192,18 @@ def _posed(frames: Tensor) -> Tensor:
     return frames
 
 
-def _cropped(frames: Tensor) -> Tensor:
-    """Show a square part of each frame [N, 1, H, H, 3], 0..255, as large as the whole: float32, of the same shape."""
-    rows, device = batch_rows(len(frames)), frames.device
-    side = _SMALLEST_CROP ** rows.rand().to(device)
-    centre = (1 - side)[:, None] * (2 * rows.rand(2).to(device) - 1)
-    none = torch.zeros_like(side)
-    place = torch.stack([side, none, centre[:, 0], none, side, centre[:, 1]], dim=1).view(-1, 2, 3)
-    pixels = frames[:, 0].permute(0, 3, 1, 2).to(torch.float32)
-    with torch.autocast(device.type, enabled=False):   # places in an image need all of their digits
-        grid = functional.affine_grid(place, list(pixels.shape), align_corners=False)
-        cropped = functional.grid_sample(pixels, grid, padding_mode='border', align_corners=False)
-    return cropped.permute(0, 2, 3, 1)[:, None]
-
-
 def _relit(frames: Tensor, share: Tensor) -> Tensor:
     """Show frames [B, 1, H, W, 3], 0..255, in another light, float32: colours mixed, contrast low, light uneven.
 
-    Half of them are embossed first: a channel then tells how the brightness changes in one direction, as if a lamp of
-    its colour stood there. Every channel becomes a mixture of the channels, 7 to 130 % of its contrast, its sign at
-    random, under a light that falls off to one side and to the edges. `share` [B] is how likely that is for each frame.
+    Every channel becomes a mixture of the channels, 7 to 130 % of its contrast, its sign at random, under a light that
+    falls off to one side and to the edges. `share` [B] is how likely that is for each frame.
     """
     rows, size, device = batch_rows(len(frames)), frames.shape[2], frames.device
 
     def drawn(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * rows.rand(*shape).to(device)
 
-    images = frames[:, 0].to(torch.float32)
-    is_embossed = drawn(0.0, 1.0, 1, 1, 1) < 0.5
-    pixels = torch.where(is_embossed, _embossed(images, drawn(0.0, 2 * math.pi, 3)), images).flatten(1, 2)
+    pixels = frames.flatten(1, 3).to(torch.float32)
     contrast = drawn(math.log(0.07), math.log(1.3), 1, 3).exp() * drawn(-1.0, 1.0, 1, 3).sign()
     mixture = torch.softmax(drawn(-4.0, 4.0, 3, 3), dim=1) * contrast
     across = torch.linspace(-1.0, 1.0, size, device=device)
@@ -231,17 +212,8 @@ def _relit(frames: Tensor, share: Tensor) -> Tensor:
     strengths = torch.stack([drawn(60.0, 160.0, 3), drawn(-60.0, 60.0, 3), drawn(-60.0, 60.0, 3),
                              drawn(0.0, 60.0, 3)], dim=1)
     shown = (pixels - pixels.mean(dim=1, keepdim=True)) @ mixture + terms @ strengths + drawn(-3.0, 3.0, size ** 2, 1)
-    relit = torch.where(drawn(0.0, 1.0, 1, 1) < share[:, None, None], shown.clamp(0.0, 255.0), images.flatten(1, 2))
+    relit = torch.where(drawn(0.0, 1.0, 1, 1) < share[:, None, None], shown.clamp(0.0, 255.0), pixels)
     return relit.view(frames.shape)
-
-
-def _embossed(images: Tensor, angle: Tensor) -> Tensor:
-    """Give the slope of the brightness of images [B, H, W, 3] along `angle` [B, 3], radians, with their contrast."""
-    brightness = images.mean(dim=3)
-    down, right = torch.gradient(brightness, dim=(1, 2))
-    slope = down[..., None] * angle.sin()[:, None, None] + right[..., None] * angle.cos()[:, None, None]
-    contrast = brightness.std(dim=(1, 2)) / slope.std(dim=(1, 2, 3)).clamp(min=1e-3)
-    return slope * contrast[:, None, None, None]
 
 
 def _unchanged(layer: int, tokens: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,6 @@ from training.base_clip import (
     REPORT_FILE,
     BaseClipObjective,
     BaseClipRecipe,
-    _cropped,
-    _embossed,
     _posed,
     _relit,
     learn_tokenizer,
@@ -125,33 +122,6 @@ def test_a_view_is_shown_in_all_poses_of_a_square():
     square = view[0, 0, :, :, 0]
     poses = [turned for side in (square, square.flip(0)) for turned in (side.rot90(k) for k in range(4))]
     assert seen == {tuple(pose.flatten().tolist()) for pose in poses} and len(seen) == 8
-
-
-def test_a_crop_lies_within_the_view_and_shows_a_third_of_it_or_more():
-    across = torch.linspace(-1.0, 1.0, 64)
-    view = torch.stack([*torch.meshgrid(across, across, indexing='ij'), torch.ones(64, 64)], dim=2)
-    torch.manual_seed(0)
-    cropped = _cropped(view.expand(400, 1, 64, 64, 3))[:, 0]
-    assert cropped.shape == (400, 64, 64, 3)
-    assert torch.allclose(cropped[..., 2], torch.ones(()), atol=1e-3), 'nothing comes in from outside'
-    side = (cropped[:, 40, 40, :2] - cropped[:, 20, 20, :2]) / (view[40, 40, :2] - view[20, 20, :2])
-    assert torch.allclose(side[:, 0], side[:, 1], atol=1e-4), 'squares stay squares'
-    assert 0.32 < side.min() < 0.35 and 0.97 < side.max() < 1.01
-    centre = cropped[:, 31:33, 31:33, :2].mean(dim=(1, 2))
-    assert (centre.abs() <= 64 / 63 * (1 - side) + 1e-4).all() and centre.min() < -0.4 and centre.max() > 0.4
-
-
-def test_an_embossed_view_shows_slopes_along_the_angle_and_keeps_its_contrast():
-    stripes = torch.sin(torch.arange(32) / 2.0)[None, :, None, None].expand(1, 32, 32, 3) * 50 + 100
-    down = _embossed(stripes, torch.full((1, 3), math.pi / 2))
-    assert float(down.std()) == pytest.approx(float(stripes.std()), rel=0.01)
-    slope = torch.cos(torch.arange(32) / 2.0)
-    assert torch.corrcoef(torch.stack([down[0, 1:-1, 5, 0], slope[1:-1]]))[0, 1] > 0.999
-    angles = torch.tensor([[math.pi / 2, 0.0, -math.pi / 2]])
-    channels = _embossed(stripes, angles)[0]
-    assert torch.allclose(channels[..., 1], torch.zeros(()), atol=1e-3), 'along the stripes nothing changes'
-    assert torch.allclose(channels[..., 0], -channels[..., 2], atol=1e-3)
-    assert torch.isfinite(_embossed(torch.full((1, 8, 8, 3), 9.0), angles)).all()
 
 
 def test_relit_views_keep_their_texture_and_lose_their_colour():
