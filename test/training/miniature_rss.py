@@ -21,7 +21,8 @@ COUNTS = {'train': 40, 'validation': 16, 'held_out': 24, 'unseen_sensor': 1}
 WORDS = ('flat surface', 'ball', 'rod', 'edge', 'cone', 'row of dots')
 
 
-def write_rendered(folder: Path, kinds: tuple[str, ...], counts: dict[str, int], grip_share: float, seed: int) -> None:
+def write_rendered(folder: Path, kinds: tuple[str, ...], counts: dict[str, int], grip_share: float, seed: int,
+                   unseen_kind: str = UNSEEN_KIND) -> None:
     """Write what `render_data` would find done."""
     for split, count in counts.items():
         rng = np.random.default_rng([seed, SPLITS.index(split)])
@@ -46,7 +47,7 @@ def write_rendered(folder: Path, kinds: tuple[str, ...], counts: dict[str, int],
         (folder / split / 'captions.json').write_text(json.dumps(captions))
     (folder / 'settings.json').write_text(json.dumps({
         'format': 1, 'seed': seed, 'image_size_px': IMAGE_SIZE_PX, 'sensor_kinds': list(kinds),
-        'unseen_sensor_kind': UNSEEN_KIND, 'grip_share': grip_share, 'samples': counts}))
+        'unseen_sensor_kind': unseen_kind, 'grip_share': grip_share, 'samples': counts}))
 
 
 def write_yaml(path: Path, **settings) -> Path:
@@ -69,6 +70,8 @@ def write_recipes(root: Path) -> dict:
         write_rendered(root / f'probe{suffix}', kinds, {
             'train': 20 * len(kinds), 'validation': 8 * len(kinds), 'held_out': 12 * len(kinds), 'unseen_sensor': 1},
             0.0, PROBE_SEED)
+    write_rendered(root / 'probe_gelsight_mini_seen_regions', ('gelsight_mini',), {
+        'train': 1, 'validation': 1, 'held_out': 1, 'unseen_sensor': 12}, 0.0, PROBE_SEED, unseen_kind='gelsight_mini')
     base_recipe = write_yaml(
         root / 'base.yaml', rendered_by=str(rendering), patch_size_px=8, width=16, heads=2, text_depth=1,
         embedding_size=8, vocabulary_size=560, context_length=16, steps=2, batch_size=8, warmup_steps=1)

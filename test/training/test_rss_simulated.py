@@ -54,7 +54,20 @@ def test_parts_of_a_probe_come_from_their_splits_and_from_one_kind(benchmark):
     brightest = fit.frames(np.arange(20), 'view').float().mean(dim=(1, 2, 3)).argmax(dim=1)
     assert (brightest.numpy() == fit.labels['material']).all()
     assert len(set(fit.groups)) == 20
-    assert len({benchmark.frame_set(kind, part).fingerprint for kind in ('digit', UNSEEN_KIND) for part in PARTS}) == 6
+    kinds = (*KINDS, UNSEEN_KIND)
+    assert len({benchmark.frame_set(kind, part).fingerprint for kind in kinds for part in PARTS}) == 9
+
+
+def test_objects_of_seen_regions_are_fitted_on_the_same_presses_and_tested_on_others(recipe, benchmark):
+    source, = benchmark.touch_tasks[0].sources
+    for part in ('fit', 'validation'):
+        assert benchmark.frame_set(source, part).fingerprint == benchmark.frame_set('gelsight_mini', part).fingerprint
+    seen, held_out = (benchmark.frame_set(name, 'test') for name in (source, 'gelsight_mini'))
+    assert seen.sensor_kind == held_out.sensor_kind == 'gelsight_mini' and len(seen) == 12
+    assert seen.fingerprint != held_out.fingerprint
+    assert {task.sources for task in (*benchmark.touch_tasks[:3], *benchmark.image_tasks)} == {(source,)}
+    assert all('seen_regions' not in source for task in (*benchmark.touch_tasks[3:], benchmark.sensor_task)
+               for source in task.sources)
 
 
 def test_every_task_has_its_sources_and_the_unseen_kind_is_one_of_them(benchmark):

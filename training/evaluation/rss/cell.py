@@ -164,7 +164,7 @@ class Cell:
     def features(self, source: str, part: str, picture: str, tower: str) -> np.ndarray:
         """Give the features of a frame set, float32 [N, D], computing them if they are not there yet."""
         frame_set = self.laboratory.benchmark.frame_set(source, part)
-        path = self.folder / 'features' / f'{tower}_{source}_{part}_{picture}_{frame_set.fingerprint[:8]}.safetensors'
+        path = self.folder / 'features' / f'{tower}_{picture}_{frame_set.fingerprint[:16]}.safetensors'
         if not path.is_file():
             start = time.monotonic()
             features = self._encode(frame_set, picture, tower)

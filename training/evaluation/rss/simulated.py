@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.datasets.rendered import NO_GRIP, RenderedTriplets, render_data
+from training.datasets.rendered import NO_GRIP, RenderedData, RenderedTriplets, render_data
 from training.evaluation.rss.benchmark import PARTS, SENSOR_LABEL, CaptionEncoder, FrameSet, Task
 from training.evaluation.rss.recipe import EVERYTHING, RssRecipe
 from training.interface import Batch
@@ -20,6 +20,8 @@ from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.simulation.objects import HARDNESS, MATERIALS, ROUGHNESS, SHAPES
 
 _PROBED_KINDS = ('gelsight_mini', 'digit')
+# Behind a sensor kind: tested on other objects of the regions that are trained on, instead of those held out.
+_SEEN_REGIONS = '_seen_regions'
 # Other samples than those that anything is pretrained on.
 PROBE_SEED = 2000
 _SPLIT_OF_PART = {'fit': 'train', 'validation': 'validation', 'test': 'held_out'}
@@ -102,7 +104,7 @@ class SimulatedFrames:
         self.groups = np.arange(len(self._rows))
         self._images = {name: np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
                         for name in ('touch', 'view')}
-        self.fingerprint = hashlib.sha256((folder / 'labels.npz').read_bytes()).hexdigest()
+        self.fingerprint = hashlib.sha256((folder / 'labels.npz').read_bytes() + sensor_kind.encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -124,8 +126,9 @@ class SimulatedBenchmark:
 
     simulated = True
     notes = (
-        'Tests are on the held-out regions of the object space and on units of gels that nothing was trained on; the '
-        'vessels of grips would enter those regions and are left out of all training.',
+        'Tests are on units of gels that nothing was trained on. The columns of gelsight_mini and of views are about '
+        'other objects of the regions that are trained on, all others about held-out regions: a shape and a band of '
+        'textures of every material. The vessels of grips would enter those and are left out of all training.',
         'Every contact is felt by one sensor, so that AnyTouch has nothing to match across sensors.',
         'All training sets are trained on for the same number of steps: the presses of a single kind are seen more '
         'often than those of all kinds together.')
@@ -145,9 +148,13 @@ class SimulatedBenchmark:
                                      'Add it to its sensor_kinds')
 
     @property
+    def _seen_regions(self) -> tuple[str, ...]:
+        return (f'{_PROBED_KINDS[0]}{_SEEN_REGIONS}',)
+
+    @property
     def touch_tasks(self) -> tuple[Task, ...]:
         """Columns of the robustness table."""
-        mini, digit = ((kind,) for kind in _PROBED_KINDS)
+        mini, digit = self._seen_regions, _PROBED_KINDS[1:]
         return (Task('gelsight_mini_material', mini, 'material', MATERIALS, 2e-4, 0.05, 'Touch and Go material'),
                 Task('gelsight_mini_roughness', mini, 'roughness', ROUGHNESS, 2e-4, 0.05, 'Touch and Go roughness'),
                 Task('gelsight_mini_hardness', mini, 'hardness', HARDNESS, 2e-4, 0.05, 'Touch and Go hardness'),
@@ -165,7 +172,7 @@ class SimulatedBenchmark:
     @property
     def image_tasks(self) -> tuple[Task, ...]:
         """Classes of object views, in place of those of natural pictures."""
-        return tuple(Task(f'view_{label}', _PROBED_KINDS[:1], label, classes, 2e-4, 0.05, stands_for, ('view',))
+        return tuple(Task(f'view_{label}', self._seen_regions, label, classes, 2e-4, 0.05, stands_for, ('view',))
                      for label, classes, stands_for in (('material', MATERIALS, 'CIFAR-10'),
                                                         ('shape', SHAPES, 'CIFAR-100'),
                                                         ('roughness', ROUGHNESS, 'ImgNetDogs')))
@@ -194,16 +201,25 @@ class SimulatedBenchmark:
         """Give the probe's presses on a sensor kind, rendering them if they are not there yet.
 
         Args:
-            source: The sensor kind.
-            part: One of PARTS: fit and validation are of the regions of training, test of those held out.
+            source: The sensor kind, with _SEEN_REGIONS behind it or not.
+            part: One of PARTS: fit and validation are of the regions of training, test of those held out or not.
         """
         if part not in PARTS:
             raise ValueError(part)
-        kinds = (source,) if source == self.unseen_kind else self.kinds
-        recipe = self._recipe
-        rendering = dataclasses.replace(
-            self._rendering, data=f'{recipe.probe_data}_{self.unseen_kind}' if source == self.unseen_kind
-            else recipe.probe_data, seed=PROBE_SEED, grip_share=0.0, sensor_kinds=kinds,
-            train_samples=recipe.fit_samples * len(kinds), validation_samples=recipe.validation_samples * len(kinds),
-            held_out_samples=recipe.test_samples * len(kinds), unseen_sensor_samples=1)
-        return SimulatedFrames(render_data(rendering).split(_SPLIT_OF_PART[part]), source, kinds.index(source))
+        recipe, kind = self._recipe, source.removesuffix(_SEEN_REGIONS)
+        if part == 'test' and kind != source:
+            # The split of an unseen sensor has gels of its own, and objects of the regions of training.
+            return SimulatedFrames(self._rendered(source, (kind,), kind, 1, 1, 1, recipe.test_samples)
+                                   .split('unseen_sensor'), kind, 0)
+        kinds = (kind,) if kind == self.unseen_kind else self.kinds
+        rendered = self._rendered(kind if kind == self.unseen_kind else '', kinds, self.unseen_kind, *(
+            len(kinds) * count for count in (recipe.fit_samples, recipe.validation_samples, recipe.test_samples)), 1)
+        return SimulatedFrames(rendered.split(_SPLIT_OF_PART[part]), kind, kinds.index(kind))
+
+    def _rendered(self, name: str, kinds: tuple[str, ...], unseen_kind: str, train: int, validation: int,
+                  held_out: int, unseen: int) -> RenderedData:
+        """Render presses, so many a split, beside those of the probes."""
+        return render_data(dataclasses.replace(
+            self._rendering, data='_'.join(filter(None, (self._recipe.probe_data, name))), seed=PROBE_SEED,
+            grip_share=0.0, sensor_kinds=kinds, unseen_sensor_kind=unseen_kind, train_samples=train,
+            validation_samples=validation, held_out_samples=held_out, unseen_sensor_samples=unseen))
