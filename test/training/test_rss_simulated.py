@@ -66,7 +66,7 @@ def test_objects_of_seen_regions_are_fitted_on_the_same_presses_and_tested_on_ot
     assert seen.sensor_kind == held_out.sensor_kind == 'gelsight_mini' and len(seen) == 12
     assert seen.fingerprint != held_out.fingerprint
     assert {task.sources for task in (*benchmark.touch_tasks[:3], *benchmark.image_tasks)} == {(source,)}
-    assert all('seen_regions' not in source for task in (*benchmark.touch_tasks[3:], benchmark.sensor_task)
+    assert all('seen_regions' not in source for task in (*benchmark.touch_tasks[3:], benchmark.aside_tasks[0])
                for source in task.sources)
 
 

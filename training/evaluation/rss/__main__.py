@@ -82,7 +82,7 @@ def _compute(entry: Entry, entries: Sequence[Entry]) -> None:
     print(place, file=sys.stderr, flush=True)
     start = time.monotonic()
     try:
-        for task, tower in entry.probes + entry.sensor_probe:
+        for task, tower in entry.probes + entry.asides:
             entry.cell.probe(task, tower)
     finally:
         entry.cell.release()

@@ -88,7 +88,7 @@ class Benchmark(Protocol):
         touch_tasks: Columns of the robustness table.
         synergy_tasks: Touch tasks that the vision tower is probed with.
         image_tasks: Picture tasks that the touch tower is probed with.
-        sensor_task: Which sensor a frame is from; None where one kind alone is tested.
+        aside_tasks: What the touch tower is asked as well and no mean holds: which sensor a frame is from.
     """
 
     simulated: bool
@@ -96,7 +96,7 @@ class Benchmark(Protocol):
     touch_tasks: tuple[Task, ...]
     synergy_tasks: tuple[Task, ...]
     image_tasks: tuple[Task, ...]
-    sensor_task: Task | None
+    aside_tasks: tuple[Task, ...]
 
     def sensor_kinds(self, training_set: str) -> tuple[str, ...]:
         """Give the sensor kinds of a training set; the position is the sensor id."""

@@ -7,7 +7,7 @@ from typing import Any
 
 _NAMES = {'tlv_core': 'TLV-CoRe', 'tlv_link': 'TLV-Link', 'vit_lens_2': 'ViT-Lens-2', 'anytouch': 'AnyTouch, stage 2',
           'clip': 'CLIP', 'without_modulator': '− SAM', 'without_decoupled_learning': '− L_DL',
-          'without_bridging': '− UBA', 'multi': 'all kinds'}
+          'without_bridging': '− UBA', 'stronger_decoupled_learning': '10 · L_DL', 'multi': 'all kinds'}
 _MINUS = 'tlv_core_minus_this'
 _NOTHING = '–'
 
@@ -70,12 +70,14 @@ _TERMS = {'shared_transform_condition': 'κ(W_sh)', 'sensor_information_bits': '
 
 def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
     lines = [f'{what} {caption_of(result)}', '']
+    asides = list(result.get('aside_tasks', ()))
     for tasks, groups in _blocks(result):
         rows = [row for group in groups for row in _rows(result, group, tasks)]
         if rows:
             rows.append(_guessing(result, tasks))
             lines += [*_table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
-                               'TLV-CoRe minus this', 'sensor recognised', 'minutes a cell'), rows), '']
+                               'TLV-CoRe minus this', *(f'*{aside}*' for aside in asides), 'minutes a cell'), rows),
+                      '']
     stand_ins = [f'{task} for {values["stands_for"]}' for task, values in result['tasks'].items()
                  if values['stands_for'] not in ('', task)]
     if stand_ins:
@@ -97,18 +99,20 @@ def _blocks(result: dict[str, Any]) -> Iterable[tuple[list[str], list[str]]]:
 def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[list[str]]:
     for row, values in result['protocols']['honest'][group]['methods'].items():
         best = result['protocols']['papers'][group]['methods'][row]['mean']
-        sensor = result.get('sensor_identity', {}).get(group, {}).get(row)
+        found = result.get('asides', {}).get(group, {}).get(row)
         minutes = result['cost_minutes'][group][row]
         yield [name_of(group), name_of(row), _with_interval(values),
                *(_with_interval(values['per_task'][task]) for task in tasks), _percent(best),
                _with_interval(values[_MINUS]) if _MINUS in values else _NOTHING,
-               _NOTHING if sensor is None else _with_interval(sensor), f'{sum(minutes) / len(minutes):.3g}']
+               *(_with_interval(found[aside]) for aside in result.get('aside_tasks', ())),
+               f'{sum(minutes) / len(minutes):.3g}']
 
 
 def _guessing(result: dict[str, Any], tasks: Sequence[str]) -> list[str]:
-    shares = [result['tasks'][task]['most_frequent_class'] for task in tasks]
-    return [_NOTHING, 'most frequent class', _percent(sum(shares) / len(shares)), *map(_percent, shares),
-            *[_NOTHING] * 4]
+    shares, asides = ([columns[name]['most_frequent_class'] for name in names] for columns, names in (
+        (result['tasks'], tasks), (result.get('aside_tasks', {}), result.get('aside_tasks', ()))))
+    return [_NOTHING, 'most frequent class', _percent(sum(shares) / len(shares)), *map(_percent, shares), _NOTHING,
+            _NOTHING, *map(_percent, asides), _NOTHING]
 
 
 def _spread(result: dict[str, Any], row: str) -> float | None:

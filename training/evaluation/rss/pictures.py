@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from sklearn.manifold import TSNE
 
+from training.evaluation.rss.benchmark import SENSOR_LABEL
 from training.evaluation.rss.pages import name_of
 from training.evaluation.rss.tables import CONVERGENCE_TERMS, Entry
 
@@ -51,8 +52,10 @@ def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -
     if name == 'robustness':
         group = result['groups'][-1]
         cells = {entry.row: entry for entry in reversed(entries) if entry.group == group and entry.is_done}
-        if cells and all(entry.sensor_probe for entry in cells.values()):
-            save(_maps(cells), '_tsne', f't-SNE of touch embeddings, trained on {name_of(group)}.')
+        sources = [task.sources for task in cells and entries[0].cell.laboratory.benchmark.aside_tasks
+                   if task.label == SENSOR_LABEL]
+        if sources:
+            save(_maps(cells, sources[0]), '_tsne', f't-SNE of touch embeddings, trained on {name_of(group)}.')
     if any(result.get('convergence', {}).values()):
         save(_convergence(result), '_convergence', 'Terms of convergence while TLV-CoRe trains.')
     return pictures
@@ -106,11 +109,11 @@ def _convergence(result: dict[str, Any]) -> Any:
     return figure
 
 
-def _maps(cells: dict[str, Entry]) -> Any:
+def _maps(cells: dict[str, Entry], sources: Sequence[str]) -> Any:
     """One column a method: its embeddings of tested frames, coloured by class above and by sensor below."""
     figure, axes = plt.subplots(2, len(cells), figsize=(2.6 * len(cells), 5.2), squeeze=False)
     for column, (row, entry) in zip(axes.T, reversed(cells.items())):
-        benchmark, sources = entry.cell.laboratory.benchmark, entry.sensor_probe[0][0].sources
+        benchmark = entry.cell.laboratory.benchmark
         found, sensors, classes = [], [], []
         for number, source in enumerate(sources):
             frame_set = benchmark.frame_set(source, 'test')

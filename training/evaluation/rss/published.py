@@ -124,8 +124,8 @@ class PublishedBenchmark:
             (name, (name,), label, 2e-4, 0.05, ('view',))
             for name, label in (('cifar10', 'class'), ('cifar100', 'class'), ('imgnetdogs', 'breed'))))
         sensors = tuple(f'tacquad_{name}' for name in _SENSORS_OF_TACQUAD)
-        self.sensor_task = Task('sensor_identity', sensors, SENSOR_LABEL, _SENSORS_OF_TACQUAD, 2e-4, 0.05,
-                                '') if 'tacquad' in self._prepared else None
+        self.aside_tasks = (Task('sensor_identity', sensors, SENSOR_LABEL, _SENSORS_OF_TACQUAD, 2e-4, 0.05, ''),) \
+            if 'tacquad' in self._prepared else ()
 
     def sensor_kinds(self, training_set: str) -> tuple[str, ...]:
         """Give the sensor kinds of a training set, in alphabetical order."""

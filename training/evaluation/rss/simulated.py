@@ -178,9 +178,10 @@ class SimulatedBenchmark:
                                                         ('roughness', ROUGHNESS, 'ImgNetDogs')))
 
     @property
-    def sensor_task(self) -> Task | None:
-        """Which of the known kinds a touch frame is from: the lower, the better the sensor is hidden."""
-        return Task('sensor_identity', self.kinds, SENSOR_LABEL, self.kinds, 2e-4, 0.05, 'none')
+    def aside_tasks(self) -> tuple[Task, ...]:
+        """Which of the known kinds a frame is from: low is good. And the shape, which captions name too."""
+        return (Task('sensor_identity', self.kinds, SENSOR_LABEL, self.kinds, 2e-4, 0.05, ''),
+                Task('gelsight_mini_shape', self._seen_regions, 'shape', SHAPES, 2e-4, 0.05, ''))
 
     def sensor_kinds(self, training_set: str) -> tuple[str, ...]:
         """Give the sensor kinds of a training set."""

@@ -19,9 +19,10 @@ from training.evaluation.rss.recipe import batch_size_changes
 from training.evaluation.rss.statistics import Accuracies, average, difference
 
 OURS = 'tlv_core'
-# Rows of the ablation table: what is switched off.
+# Rows of the ablation table: what is switched off, and ten times the paper's weight of L_DL.
 ABLATIONS = {OURS: {}, 'without_modulator': {'modulator': False},
-             'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False}}
+             'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False},
+            'stronger_decoupled_learning': {'decoupled_learning_weight': 1.0}}
 CONVERGENCE_TERMS = ('shared_transform_condition', 'sensor_information_bits', 'gradient_variance',
                      'gradient_norm_squared')
 
@@ -38,7 +39,7 @@ class Entry:
         seed: Its seed.
         cell: The cell.
         probes: Tasks, each with the tower that is asked.
-        sensor_probe: The question which sensor a frame is from, which no mean holds; at most one.
+        asides: What is asked as well and no mean holds.
     """
 
     group: str
@@ -46,18 +47,18 @@ class Entry:
     seed: int
     cell: Cell
     probes: Probes
-    sensor_probe: Probes = ()
+    asides: Probes = ()
 
     @property
     def is_done(self) -> bool:
         """Whether every probe has been computed."""
-        return all(self.cell.result(task, tower) is not None for task, tower in self.probes + self.sensor_probe)
+        return all(self.cell.result(task, tower) is not None for task, tower in self.probes + self.asides)
 
 
 def robustness(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method on every training set: touch tasks by the touch tower, and which sensor a frame is from."""
-    yield from _of_methods(laboratory, laboratory.recipe.training_sets,
-                           {'': _asked(laboratory.benchmark.touch_tasks, 'touch')}, _sensor_probe(laboratory))
+    """Every method on every training set: touch tasks by the touch tower, and what is asked aside."""
+    probes, asides = _touch_questions(laboratory)
+    yield from _of_methods(laboratory, laboratory.recipe.training_sets, {'': probes}, asides)
 
 
 def synergy(laboratory: Laboratory) -> Iterator[Entry]:
@@ -81,11 +82,11 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
 
 def ablation(laboratory: Laboratory) -> Iterator[Entry]:
     """TLV-CoRe without each of its parts."""
-    training_set, probes = laboratory.recipe.shared_training_set, _asked(laboratory.benchmark.touch_tasks, 'touch')
+    training_set, (probes, asides) = laboratory.recipe.shared_training_set, _touch_questions(laboratory)
     for seed in _seeds(laboratory):
         for row, changes in ABLATIONS.items():
             cell = laboratory.cell(OURS, training_set, seed, **changes)
-            yield Entry(training_set, row, seed, cell, probes, _sensor_probe(laboratory))
+            yield Entry(training_set, row, seed, cell, probes, asides)
 
 
 def base(laboratory: Laboratory) -> Iterator[Entry]:
@@ -112,7 +113,8 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     Returns:
         `methods.<row>.{mean, ci95, per_task, tlv_core_minus_this}`: the honest protocol over all groups, for rows that
         have all of them; `protocols.<protocol>.<group>.methods.<row>`: the same of every group, with every seed;
-        `sensor_identity.<group>.<row>`, `convergence.<row>`, `parameters.<row>` and `cost_minutes.<group>.<row>`.
+        `asides.<group>.<row>.<task>` for what no mean holds; `tasks` and `aside_tasks`; `convergence.<row>`,
+        `parameters.<row>` and `cost_minutes.<group>.<row>`.
     """
     done = [entry for entry in entries if entry.is_done]
     groups, rows = (list(dict.fromkeys(getattr(entry, name) for entry in entries)) for name in ('group', 'row'))
@@ -120,9 +122,8 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     result = {
         'simulated': laboratory.benchmark.simulated, 'table': name, 'complete': len(done) == len(entries),
         'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows,
-        'tasks': {task.name: {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower,
-                              'most_frequent_class': _most_frequent_class(laboratory.benchmark, task)}
-                  for entry in entries for task, tower in entry.probes},
+        'tasks': {name: _facts_of(task, tower, laboratory.benchmark) for name, (task, tower) in {
+            task.name: (task, tower) for entry in entries for task, tower in entry.probes}.items()},
         'notes': list(laboratory.benchmark.notes),
         'methods': {row: average([found[HONEST][group, row] for group in groups])
                     | _against_ours(found[HONEST], groups, row)
@@ -136,28 +137,32 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
         'cost_minutes': {group: {row: [round(entry.cell.minutes(), 3) for entry in done
                                        if (entry.group, entry.row) == (group, row)] for row in rows}
                          for group in groups}}
-    if entries[0].sensor_probe:
-        sensors = _accuracies(done, HONEST, of_sensor=True)
-        result['sensor_identity'] = {'chance': 1 / len(entries[0].sensor_probe[0][0].classes)} | {
-            group: {row: sensors[group, row].summary() for row in rows if (group, row) in sensors} for group in groups}
+    if entries[0].asides:
+        asides = _accuracies(done, HONEST, of_asides=True)
+        result['aside_tasks'] = {task.name: _facts_of(task, tower, laboratory.benchmark)
+                                 for task, tower in entries[0].asides}
+        result['asides'] = {group: {row: asides[group, row].summary()['per_task'] for row in rows
+                                    if (group, row) in asides} for group in groups}
     if name == 'ablation':
         result['convergence'] = {entry.row: _convergence(entry.cell) for entry in done if entry.seed == done[0].seed}
     return result
 
 
-def _most_frequent_class(benchmark: Benchmark, task: Task) -> float:
-    """Return the share of the tested samples that are of the most frequent class: what guessing attains."""
+def _facts_of(task: Task, tower: str, benchmark: Benchmark) -> dict[str, Any]:
+    """Give what a reader of a column has to know; `most_frequent_class` is the share of it, what guessing attains."""
     labels = np.concatenate(labels_of(benchmark, task, 'test'))
-    return round(np.bincount(labels[labels != UNKNOWN_LABEL]).max() / (labels != UNKNOWN_LABEL).sum(), 4)
+    counts = np.bincount(labels[labels != UNKNOWN_LABEL])
+    return {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower,
+            'most_frequent_class': round(counts.max() / counts.sum(), 4)}
 
 
 def _asked(tasks: Sequence[Task], tower: str) -> Probes:
     return tuple((task, tower) for task in tasks)
 
 
-def _sensor_probe(laboratory: Laboratory) -> Probes:
-    task = laboratory.benchmark.sensor_task
-    return () if task is None else ((task, 'touch'),)
+def _touch_questions(laboratory: Laboratory) -> tuple[Probes, Probes]:
+    benchmark = laboratory.benchmark
+    return _asked(benchmark.touch_tasks, 'touch'), _asked(benchmark.aside_tasks, 'touch')
 
 
 def _seeds(laboratory: Laboratory) -> range:
@@ -165,7 +170,7 @@ def _seeds(laboratory: Laboratory) -> range:
 
 
 def _of_methods(laboratory: Laboratory, training_sets: Sequence[str], directions: Mapping[str, Probes],
-                sensor_probe: Probes = ()) -> Iterator[Entry]:
+                asides: Probes = ()) -> Iterator[Entry]:
     # A seed after the other, so that a table that is not finished has all of its rows.
     for seed in _seeds(laboratory):
         for training_set in training_sets:
@@ -173,14 +178,14 @@ def _of_methods(laboratory: Laboratory, training_sets: Sequence[str], directions
                 cell = laboratory.cell(method, training_set, seed)
                 for direction, probes in directions.items():
                     if probes:
-                        yield Entry(training_set + direction, method, seed, cell, probes, sensor_probe)
+                        yield Entry(training_set + direction, method, seed, cell, probes, asides)
 
 
-def _accuracies(done: Sequence[Entry], protocol: str, of_sensor: bool = False) -> dict[tuple[str, str], Accuracies]:
+def _accuracies(done: Sequence[Entry], protocol: str, of_asides: bool = False) -> dict[tuple[str, str], Accuracies]:
     results: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     tests = {}
     for entry in done:
-        for task, tower in entry.sensor_probe if of_sensor else entry.probes:
+        for task, tower in entry.asides if of_asides else entry.probes:
             by_task = results.setdefault((entry.group, entry.row), {}).setdefault(entry.seed, {})
             by_task[task.name] = entry.cell.result(task, tower)
             # Tasks about the same frames draw the same objects.
