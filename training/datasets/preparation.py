@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,8 @@ class Preparation:
         for record in records:
             try:
                 raw = {name: self._raw(image) for name, image in record.images.items()}
-                tokens = read_token_pair(record.tokens) if isinstance(record.tokens, Path) else record.tokens
+                tokens = read_token_pair(self._within(record.tokens)) if isinstance(record.tokens, Path) \
+                    else record.tokens
                 waiting.append((record, pool.submit(_stored, record, raw, tokens)))
             except VisuotactileError as error:
                 waiting.append((record, error))
@@ -151,13 +153,19 @@ class Preparation:
 
     def _raw(self, image: Image) -> bytes | np.ndarray:
         if isinstance(image, VideoFrame):
-            return self._videos.read(*image)
+            return self._videos.read(self._within(image.path), image.index)
         if isinstance(image, Path):
             try:
-                return image.read_bytes()
+                return self._within(image).read_bytes()
             except OSError as error:
                 raise ConfigurationError(f'{image} cannot be read: {error.strerror}', _UNREADABLE_REMEDY) from error
         return image if isinstance(image, bytes) else image()
+
+    def _within(self, path: Path) -> Path:
+        """Give a path back that does not leave the archive; links that lie in it may lead anywhere."""
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self.source)):
+            raise ConfigurationError(f'{path} leads out of {self.source}', 'Correct the list that names it')
+        return path
 
     def _write_manifest(self, verification: Verification) -> None:
         classes, split_rule = self.adapter.label_classes(self.source), self.adapter.split_rule(self.source)

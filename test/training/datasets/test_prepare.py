@@ -129,6 +129,26 @@ def test_a_damaged_image_stops_the_run_with_its_name(source, tmp_path, capsys):
     assert '0000000100.jpg is not a readable image' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', ['../secret.png', '{outside}/secret.png', 'a/../../secret.png'])
+def test_a_list_cannot_name_images_outside_of_the_archive(tmp_path, name, capsys):
+    picture(tmp_path / 'secret.png')
+    root = tmp_path / 'archive'
+    picture(root / 'a/inside.png')
+    (root / 'labels.csv').write_text(f'touch,force_n\na/inside.png,1\n{name.format(outside=tmp_path)},2\n')
+    assert run('vitactip', root, tmp_path / 'out') != 0
+    assert 'leads out of' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').glob('*.parquet'))
+
+
+def test_a_link_within_the_archive_may_lead_anywhere(tmp_path):
+    picture(tmp_path / 'large_disk/0.png')
+    root = tmp_path / 'archive'
+    root.mkdir()
+    (root / 'a').symlink_to(tmp_path / 'large_disk')
+    (root / 'labels.csv').write_text('touch,force_n\na/0.png,1\n')
+    assert run('vitactip', root, tmp_path / 'out') == 0
+
+
 def test_missing_lists_are_one_error(source, tmp_path, capsys):
     (source / 'train.txt').unlink()
     (source / 'label.txt').unlink()
