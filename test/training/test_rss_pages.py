@@ -49,6 +49,18 @@ def test_a_row_holds_the_numbers_of_the_json_and_no_empty_column():
     assert not any('TLV-CoRe minus this' in line for line in pages.rss_robustness(alone))
 
 
+def test_what_is_asked_aside_has_columns_behind_the_mean():
+    asked = RESULT | {'aside_tasks': {'sensor_identity': {'most_frequent_class': 0.25}},
+                      'asides': {group: {row: {'sensor_identity': {'mean': 0.9, 'ci95': [0.88, 0.92]}}
+                                         for row in ('tlv_core', 'clip')} for group in ('16', '64')}}
+    lines = pages.rss_robustness(asked)
+    assert '| training set | method | mean | material | mean, best epoch on the test | TLV-CoRe minus this | ' \
+        '*sensor_identity* | minutes a cell |' in lines
+    assert '| 16 | CLIP | 50.0 [40.0, 61.0] | 25.0 [20.0, 30.0] | 80.0 | 1.1 [-1.0, 3.0] | 90.0 [88.0, 92.0] ' \
+        '| 0.5 |' in lines
+    assert '| – | most frequent class | 11.0 | 11.0 | – | – | 25.0 | – |' in lines
+
+
 def test_stability_is_the_spread_over_batch_sizes_and_ablation_ends_with_the_last_record():
     assert '| TLV-CoRe | 6.0 |' in pages.rss_stability(RESULT)
     assert '| TLV-CoRe | 1.23e+03 |' in pages.rss_ablation(RESULT)
