@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
 import torch
 from miniature_rss import KINDS, UNSEEN_KIND, write_recipes, write_yaml
+from safetensors import safe_open
 
 from training.base_clip import BaseClipRecipe, train_base_clip
 from training.evaluation.rss import cell as cell_module
@@ -66,6 +68,21 @@ def test_what_is_there_is_never_computed_again(laboratory, monkeypatch):
     assert again.probe(laboratory.benchmark.touch_tasks[1], 'touch')['task'] == 'gelsight_mini_roughness'
     with pytest.raises(TypeError, match='not callable'):
         again.probe(task, 'vision')
+
+
+def test_training_is_no_part_of_what_features_cost(laboratory, monkeypatch):
+    run = cell_module.Trainer.run
+
+    def slow_run(trainer):
+        time.sleep(1.0)
+        return run(trainer)
+
+    monkeypatch.setattr(cell_module.Trainer, 'run', slow_run)
+    cell = laboratory.cell('tlv_core', 'multi', 0)
+    cell.probe(laboratory.benchmark.touch_tasks[0], 'touch')
+    for path in cell.folder.glob('features/*.safetensors'):
+        with safe_open(path, 'numpy') as file:
+            assert float(file.metadata()['seconds']) < 1.0
 
 
 def test_an_interrupted_training_ends_with_the_same_features(laboratory, tmp_path, monkeypatch):

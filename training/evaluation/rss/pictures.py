@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt  # noqa: E402 (a machine without a display 
 _FRAMES_A_SENSOR = 150
 _CLASSES = 'material'
 _DOTS_PER_INCH = 110
+_GUESSING = 'most frequent class'
 
 
 def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -> list[dict[str, str]]:
@@ -72,6 +73,10 @@ def _bars(result: dict[str, Any]) -> Any:
             means, errors = _means_and_errors(values)
             axes.bar(places + 0.8 * (number - (len(rows) - 1) / 2) / len(rows), means, 0.75 / len(rows), yerr=errors,
                      capsize=2, color=f'C{number}', label=name_of(row))
+    for place, group in enumerate(groups):
+        guessed = _guessed(result, group)
+        if guessed is not None:
+            axes.hlines(guessed, place - 0.45, place + 0.45, 'black', 'dotted', label=None if place else _GUESSING)
     axes.set_xticks(range(len(groups)), [name_of(group).replace(': ', ':\n') for group in groups], fontsize=8)
     axes.set_ylabel('accuracy / %')
     axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
@@ -87,6 +92,9 @@ def _curves(result: dict[str, Any]) -> Any:
             means, errors = _means_and_errors([value for _, value in present])
             axes.errorbar([size for size, _ in present], means, errors, fmt=f'C{number}o-', capsize=3,
                           label=name_of(row))
+    guessed = _guessed(result, result['groups'][0])
+    if guessed is not None:
+        axes.axhline(guessed, color='black', linestyle='dotted', label=_GUESSING)
     axes.set_xscale('log', base=2)
     axes.set_xticks([int(group) for group in result['groups']], result['groups'])
     axes.set_xlabel('batch size')
@@ -128,6 +136,13 @@ def _maps(cells: dict[str, Entry], sources: Sequence[str]) -> Any:
             axis.set_title(f'{name_of(row)}: {what}', fontsize=8)
             axis.set_axis_off()
     return figure
+
+
+def _guessed(result: dict[str, Any], group: str) -> float | None:
+    """Return what guessing the most frequent class attains on average in a group, in %; None where nothing is done."""
+    for values in result['protocols']['honest'][group]['methods'].values():
+        return 100 * float(np.mean([result['tasks'][task]['most_frequent_class'] for task in values['per_task']]))
+    return None
 
 
 def _means_and_errors(values: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
