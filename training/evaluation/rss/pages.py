@@ -64,7 +64,8 @@ def name_of(key: str) -> str:
     return _NAMES.get(first, first) + colon + rest
 
 
-_TERMS = {'shared_transform_condition': 'κ(W_sh)', 'sensor_information_bits': 'I(h; s) / bit, lower bound',
+_TERMS = {'shared_transform_condition': 'κ(W_sh)', 'decoupled_learning_loss': 'L_DL / nat',
+          'sensor_information_bits': 'I(h; s) / bit, lower bound',
           'gradient_variance': 'gradient variance', 'gradient_norm_squared': 'squared norm of the mean gradient'}
 
 

@@ -23,8 +23,8 @@ OURS = 'tlv_core'
 ABLATIONS = {OURS: {}, 'without_modulator': {'modulator': False},
              'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False},
             'stronger_decoupled_learning': {'decoupled_learning_weight': 1.0}}
-CONVERGENCE_TERMS = ('shared_transform_condition', 'sensor_information_bits', 'gradient_variance',
-                     'gradient_norm_squared')
+CONVERGENCE_TERMS = ('shared_transform_condition', 'decoupled_learning_loss', 'sensor_information_bits',
+                     'gradient_variance', 'gradient_norm_squared')
 
 Probes = tuple[tuple[Task, str], ...]
 
