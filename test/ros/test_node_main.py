@@ -63,3 +63,18 @@ def test_a_later_signal_ends_at_once_in_one_line(end_by):
     code, lines = end_by(60.0, (signal.SIGTERM, 1.5))
     assert (code, lines) == (128 + signal.SIGTERM, ['active', 'retracting', 'ended by a second signal'])
     assert time.monotonic() - since_s < WAIT_S
+
+
+def test_a_node_started_by_nohup_outlives_its_terminal():
+    process = subprocess.Popen(['nohup', sys.executable, '-c', SLOW_TO_END, '0'], text=True, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert process.stdout.readline().strip() == 'active'
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=WAIT_S)
+        assert (process.returncode, output.splitlines()) == (0, ['retracting', 'upright'])
+    finally:
+        process.kill()
