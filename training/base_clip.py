@@ -22,7 +22,6 @@ import tokenizers
 import torch
 from tokenizers import models, pre_tokenizers, trainers
 from torch import Tensor
-from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from training.batch_rows import batch_rows
@@ -32,9 +31,11 @@ from training.device import choose_device
 from training.evaluation.rss.simulated import rendered_presses
 from training.interface import Batch, LossTerm, Samples, to_device
 from training.losses.info_nce import symmetric_info_nce
+from training.networks.bridged_clip import LARGEST_SCALE
 from training.networks.clip_folder import ClipTokenizer
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
-from training.objectives.clip_method import run_progress
+from training.networks.three_towers import embed_class_token, embed_text
+from training.objectives.clip_method import retrieval, run_progress, trimmed_tokens
 from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
@@ -45,7 +46,6 @@ from visuotactile_ros.parameters.definition import setting
 REPORT_FILE = 'base_clip.json'
 _RUN_FOLDER = 'run'
 _START, _END, _END_OF_WORD = '<|startoftext|>', '<|endoftext|>', '</w>'
-_LARGEST_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class BaseClipObjective:
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Compare views and captions."""
         with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(_LARGEST_SCALE))
+            self.model.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
         loss = symmetric_info_nce(encoded['vision'], encoded['text'], (-self.model.logit_scale).exp())
         return {'vision_text': LossTerm(loss, 1.0)}
 
@@ -101,16 +101,11 @@ class BaseClipObjective:
             encoded = self._encode(batch['view'], batch, 0.0)
             vision.append(encoded['vision'])
             text.append(encoded['text'])
-        similarity = torch.cat(vision) @ torch.cat(text).T
-        found = similarity.topk(5).indices == torch.arange(len(similarity), device=similarity.device)[:, None]
-        return {'caption_top1': found[:, 0].float().mean().item(), 'caption_top5': found.any(1).float().mean().item()}
+        return retrieval('caption', torch.cat(vision) @ torch.cat(text).T)
 
     def _encode(self, view: Tensor, batch: Batch, patch_dropout: float) -> dict[str, Tensor]:
-        tokens = batch['tokens'][:, :int(batch['lengths'].max())]
-        vision = self._vision.projection(self._vision(self._vision.tokens(view, patch_dropout), _unchanged))
-        text = self._text.projection(self._text(tokens, _unchanged))
-        return {name: functional.normalize(value.float(), dim=-1) for name, value in
-                (('vision', vision), ('text', text))}
+        return {'vision': embed_class_token(self._vision, self._vision.tokens(view, patch_dropout)),
+                'text': embed_text(self._text, trimmed_tokens(batch))}
 
 
 def learn_tokenizer(captions: Sequence[str], vocabulary_size: int) -> CLIPTokenizer:
@@ -214,10 +209,6 @@ def _relit(frames: Tensor, share: Tensor) -> Tensor:
     shown = (pixels - pixels.mean(dim=1, keepdim=True)) @ mixture + terms @ strengths + drawn(-3.0, 3.0, size ** 2, 1)
     relit = torch.where(drawn(0.0, 1.0, 1, 1) < share[:, None, None], shown.clamp(0.0, 255.0), pixels)
     return relit.view(frames.shape)
-
-
-def _unchanged(layer: int, tokens: Tensor) -> Tensor:
-    return tokens
 
 
 @command

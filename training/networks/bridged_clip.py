@@ -7,12 +7,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import CLIPModel
 
 from training.clip_recipe import Reading
 from training.networks.bridging_adapter import BridgingAdapter
-from training.networks.clip_towers import ClipImageTower, ClipTextTower
+from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
 from training.networks.frozen_weights import leave_frozen_out
 from training.networks.sensor_aware_modulator import SensorAwareModulator
 from visuotactile_ros.errors import ConfigurationError
@@ -92,7 +91,7 @@ class BridgedClip(nn.Module):
         projected = self.touch.projection(modulated)
         if self.touch_bias is not None:
             projected = projected + self.touch_bias
-        return _unit_length(projected), tokens.mean(dim=1) if self.reading.modulate_tokens else feature
+        return unit_length(projected), tokens.mean(dim=1) if self.reading.modulate_tokens else feature
 
     def touch_embedding(self, frames: Tensor, sensor_id: Tensor) -> Tensor:
         """Encode touch as probes and robots read it: z^T, float32 [B, D]; the arguments are those of `encode_touch`."""
@@ -100,11 +99,11 @@ class BridgedClip(nn.Module):
 
     def vision_embedding(self, frames: Tensor, patch_dropout: float = 0.0) -> Tensor:
         """Encode views [B, 1, H, W, 3], RGB, 0..255, to z^V, float32 [B, D], unit length."""
-        return _unit_length(self.vision.projection(self._run('vision', self.vision.tokens(frames, patch_dropout))))
+        return unit_length(self.vision.projection(self._run('vision', self.vision.tokens(frames, patch_dropout))))
 
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """Encode captions int64 [B, L] to z^L, float32 [B, D], unit length."""
-        return _unit_length(self.text.projection(self._run('text', tokens)))
+        return unit_length(self.text.projection(self._run('text', tokens)))
 
     def temperature(self, constant: float) -> float | Tensor:
         """Give tau of the contrastive losses: learned where the reading says so, else the constant."""
@@ -140,7 +139,3 @@ def _adapter(width: int, rank: int, reading: Reading) -> BridgingAdapter:
     if reading.adapter_biases:
         adapter.down, adapter.up = nn.Linear(width, rank), nn.Linear(rank, width)
     return adapter
-
-
-def _unit_length(embedding: Tensor) -> Tensor:
-    return functional.normalize(embedding.float(), dim=-1)

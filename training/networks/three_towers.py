@@ -7,11 +7,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import CLIPModel
 
 from training.networks.bridged_clip import LARGEST_SCALE, START_TEMPERATURE
-from training.networks.clip_towers import ClipImageTower, ClipTextTower
+from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
 from training.networks.frozen_weights import leave_frozen_out
 
 
@@ -54,7 +53,7 @@ class ThreeTowers(nn.Module):
 
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """Encode captions int64 [B, L] to float32 [B, D], unit length."""
-        return unit_length(self.text.projection(self.text(tokens, _unchanged)))
+        return embed_text(self.text, tokens)
 
     def temperature(self) -> Tensor:
         """Give the temperature of the contrastive losses, a scalar."""
@@ -63,13 +62,13 @@ class ThreeTowers(nn.Module):
         return (-self.log_scale).exp()
 
 
-def unit_length(embedding: Tensor) -> Tensor:
-    """Scale embeddings [B, D] to unit length, float32."""
-    return functional.normalize(embedding.float(), dim=-1)
-
-
 def embed_class_token(tower: ClipImageTower, tokens: Tensor) -> Tensor:
     """Run the blocks over tokens [B, N, width], the class token first, to float32 [B, D], unit length."""
+    return unit_length(tower.projection(tower(tokens, _unchanged)))
+
+
+def embed_text(tower: ClipTextTower, tokens: Tensor) -> Tensor:
+    """Run the blocks over token ids int64 [B, L], to float32 [B, D], unit length."""
     return unit_length(tower.projection(tower(tokens, _unchanged)))
 
 

@@ -113,10 +113,7 @@ class ClipMethod:
         metrics = {f'{name}_loss': float(np.mean(values)) for name, values in losses.items()}
         similarity = torch.cat(touch) @ torch.cat(vision).T
         if len(similarity) > 0:
-            own = torch.arange(len(similarity), device=device)[:, None]
-            found = similarity.topk(min(5, len(similarity))).indices == own
-            metrics |= {'retrieval_top1': found[:, 0].float().mean().item(),
-                        'retrieval_top5': found.any(dim=1).float().mean().item()}
+            metrics |= retrieval('retrieval', similarity)
         return metrics
 
     @torch.no_grad()
@@ -169,6 +166,13 @@ class ClipMethod:
             grid = functional.affine_grid(source, list(pixels.shape), align_corners=False)
             warped = functional.grid_sample(pixels, grid, padding_mode='zeros', align_corners=False)
         return warped.permute(0, 2, 3, 1)[:, None]
+
+
+def retrieval(name: str, similarity: Tensor) -> dict[str, float]:
+    """Give `<name>_top1` and `_top5`: how often column i is the first, or among the first five, of row i [N, N]."""
+    own = torch.arange(len(similarity), device=similarity.device)[:, None]
+    found = similarity.topk(min(5, len(similarity))).indices == own
+    return {f'{name}_top1': found[:, 0].float().mean().item(), f'{name}_top5': found.any(dim=1).float().mean().item()}
 
 
 def has(batch: Batch, name: str) -> Tensor:

@@ -38,7 +38,6 @@ from visuotactile_ros.files import write_atomically
 from visuotactile_ros.parameters.definition import build_parameters
 
 FORMAT = 1
-TOWERS = ('touch', 'vision')
 # The method whose terms of convergence are logged.
 _OBSERVED = 'tlv_core'
 _FRAMES_AT_ONCE = 128

@@ -10,6 +10,12 @@ _NAMES = {'tlv_core': 'TLV-CoRe', 'tlv_link': 'TLV-Link', 'vit_lens_2': 'ViT-Len
           'without_bridging': '− UBA', 'stronger_decoupled_learning': '10 · L_DL', 'multi': 'all kinds'}
 _MINUS = 'tlv_core_minus_this'
 _NOTHING = '–'
+GUESSING = 'most frequent class'
+# Name in the log of a run, and for people.
+CONVERGENCE_TERMS = {
+    'shared_transform_condition': 'κ(W_sh)', 'decoupled_learning_loss': 'L_DL / nat',
+    'sensor_information_bits': 'I(h; s) / bit, lower bound', 'gradient_variance': 'gradient variance',
+    'gradient_norm_squared': 'squared norm of the mean gradient'}
 
 
 def rss_robustness(result: dict[str, Any]) -> list[str]:
@@ -32,9 +38,11 @@ def rss_stability(result: dict[str, Any]) -> list[str]:
 def rss_ablation(result: dict[str, Any]) -> list[str]:
     """Render the table of TLV-CoRe without its parts, and the terms of convergence at the end of training."""
     lines = _page(result, 'TLV-CoRe without each of its parts.', 'training set')
-    terms = [(name_of(row), *(f'{records[-1][term]:.3g}' if term in records[-1] else _NOTHING for term in _TERMS))
+    terms = [(name_of(row), *(f'{records[-1][term]:.3g}' if term in records[-1] else _NOTHING
+                              for term in CONVERGENCE_TERMS))
              for row, records in result.get('convergence', {}).items() if records]
-    return [*lines, '', 'At the end of training, first seed:', '', *_table(('variant', *_TERMS.values()), terms)]
+    return [*lines, '', 'At the end of training, first seed:', '',
+            *_table(('variant', *CONVERGENCE_TERMS.values()), terms)]
 
 
 def rss_base(result: dict[str, Any]) -> list[str]:
@@ -62,11 +70,6 @@ def name_of(key: str) -> str:
     """Give the name of a row or group as people write it."""
     first, colon, rest = key.partition(':')
     return _NAMES.get(first, first) + colon + rest
-
-
-_TERMS = {'shared_transform_condition': 'κ(W_sh)', 'decoupled_learning_loss': 'L_DL / nat',
-          'sensor_information_bits': 'I(h; s) / bit, lower bound',
-          'gradient_variance': 'gradient variance', 'gradient_norm_squared': 'squared norm of the mean gradient'}
 
 
 def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
@@ -112,7 +115,7 @@ def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[
 def _guessing(result: dict[str, Any], tasks: Sequence[str]) -> list[str]:
     shares, asides = ([columns[name]['most_frequent_class'] for name in names] for columns, names in (
         (result['tasks'], tasks), (result.get('aside_tasks', {}), result.get('aside_tasks', ()))))
-    return [_NOTHING, 'most frequent class', _percent(sum(shares) / len(shares)), *map(_percent, shares), _NOTHING,
+    return [_NOTHING, GUESSING, _percent(sum(shares) / len(shares)), *map(_percent, shares), _NOTHING,
             _NOTHING, *map(_percent, asides), _NOTHING]
 
 

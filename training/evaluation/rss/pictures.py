@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from training.evaluation.rss.benchmark import SENSOR_LABEL
-from training.evaluation.rss.pages import name_of
-from training.evaluation.rss.tables import CONVERGENCE_TERMS, Entry
+from training.evaluation.rss.pages import CONVERGENCE_TERMS, GUESSING, name_of
+from training.evaluation.rss.tables import Entry
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402 (a machine without a display needs the backend first)
@@ -20,7 +20,6 @@ from matplotlib import pyplot as plt  # noqa: E402 (a machine without a display 
 _FRAMES_A_SENSOR = 150
 _CLASSES = 'material'
 _DOTS_PER_INCH = 110
-_GUESSING = 'most frequent class'
 
 
 def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -> list[dict[str, str]]:
@@ -76,7 +75,7 @@ def _bars(result: dict[str, Any]) -> Any:
     for place, group in enumerate(groups):
         guessed = _guessed(result, group)
         if guessed is not None:
-            axes.hlines(guessed, place - 0.45, place + 0.45, 'black', 'dotted', label=None if place else _GUESSING)
+            axes.hlines(guessed, place - 0.45, place + 0.45, 'black', 'dotted', label=None if place else GUESSING)
     axes.set_xticks(range(len(groups)), [name_of(group).replace(': ', ':\n') for group in groups], fontsize=8)
     axes.set_ylabel('accuracy / %')
     axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
@@ -94,7 +93,7 @@ def _curves(result: dict[str, Any]) -> Any:
                           label=name_of(row))
     guessed = _guessed(result, result['groups'][0])
     if guessed is not None:
-        axes.axhline(guessed, color='black', linestyle='dotted', label=_GUESSING)
+        axes.axhline(guessed, color='black', linestyle='dotted', label=GUESSING)
     axes.set_xscale('log', base=2)
     axes.set_xticks([int(group) for group in result['groups']], result['groups'])
     axes.set_xlabel('batch size')

@@ -28,8 +28,8 @@ class Labelled:
     """Features of samples with their labels.
 
     Attributes:
-        features: float32 [N, D]. Methods give unit lengths; probes scale them to a mean square of 1 a number, the scale
-            of the features of CLIP that the papers' rates were chosen for.
+        features: float32 [N, D], root mean square 1: the scale that the papers' rates were chosen for. `probe_task`
+            multiplies them by the square root of D once more, a mistake that the tables of today contain.
         labels: int64 [N].
         groups: int64 [N], the same for samples of one object.
     """

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,10 @@ class SimulatedFrames:
         return torch.from_numpy(self._images[picture][self._rows[indices]])[:, None]
 
 
+# Labels and captions of a folder are read once, however many cells and tasks ask.
+_frames = cache(SimulatedFrames)
+
+
 class SimulatedBenchmark:
     """Columns of the simulated tables, each beside the published one that it stands for.
 
@@ -210,12 +215,12 @@ class SimulatedBenchmark:
         recipe, kind = self._recipe, source.removesuffix(_SEEN_REGIONS)
         if part == 'test' and kind != source:
             # The split of an unseen sensor has gels of its own, and objects of the regions of training.
-            return SimulatedFrames(self._rendered(source, (kind,), kind, 1, 1, 1, recipe.test_samples)
+            return _frames(self._rendered(source, (kind,), kind, 1, 1, 1, recipe.test_samples)
                                    .split('unseen_sensor'), kind, 0)
         kinds = (kind,) if kind == self.unseen_kind else self.kinds
         rendered = self._rendered(kind if kind == self.unseen_kind else '', kinds, self.unseen_kind, *(
             len(kinds) * count for count in (recipe.fit_samples, recipe.validation_samples, recipe.test_samples)), 1)
-        return SimulatedFrames(rendered.split(_SPLIT_OF_PART[part]), kind, kinds.index(kind))
+        return _frames(rendered.split(_SPLIT_OF_PART[part]), kind, kinds.index(kind))
 
     def _rendered(self, name: str, kinds: tuple[str, ...], unseen_kind: str, train: int, validation: int,
                   held_out: int, unseen: int) -> RenderedData:

@@ -14,6 +14,7 @@ import numpy as np
 
 from training.evaluation.rss.benchmark import UNKNOWN_LABEL, Benchmark, Task, labels_of
 from training.evaluation.rss.cell import Cell, Laboratory
+from training.evaluation.rss.pages import CONVERGENCE_TERMS
 from training.evaluation.rss.probe import HONEST, PROTOCOLS
 from training.evaluation.rss.recipe import batch_size_changes
 from training.evaluation.rss.statistics import Accuracies, average, difference
@@ -22,9 +23,7 @@ OURS = 'tlv_core'
 # Rows of the ablation table: what is switched off, and ten times the paper's weight of L_DL.
 ABLATIONS = {OURS: {}, 'without_modulator': {'modulator': False},
              'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False},
-            'stronger_decoupled_learning': {'decoupled_learning_weight': 1.0}}
-CONVERGENCE_TERMS = ('shared_transform_condition', 'decoupled_learning_loss', 'sensor_information_bits',
-                     'gradient_variance', 'gradient_norm_squared')
+             'stronger_decoupled_learning': {'decoupled_learning_weight': 1.0}}
 
 Probes = tuple[tuple[Task, str], ...]
 
