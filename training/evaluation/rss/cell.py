@@ -26,7 +26,7 @@ from training.datasets.prepared import sha256_of
 from training.device import choose_device
 from training.evaluation.rss.benchmark import PARTS, UNKNOWN_LABEL, Benchmark, Task, labels_of
 from training.evaluation.rss.convergence import Observed
-from training.evaluation.rss.probe import Labelled, probe_task
+from training.evaluation.rss.probe import PROBE_FORMAT, Labelled, probe_task
 from training.evaluation.rss.recipe import RssRecipe
 from training.networks.bridged_clip import parameter_counts
 from training.networks.clip_folder import ClipTokenizer
@@ -244,7 +244,7 @@ class Cell:
 
     def _probe_path(self, task: Task, tower: str) -> Path:
         recipe, benchmark = self.laboratory.recipe, self.laboratory.benchmark
-        settings = [self.recipe.seed, task.sources, task.label, len(task.classes), task.learning_rate,
+        settings = [PROBE_FORMAT, self.recipe.seed, task.sources, task.label, len(task.classes), task.learning_rate,
                     task.weight_decay, task.pictures, recipe.probe_epochs, recipe.probe_batch_size,
                     recipe.probe_learning_rates,
                     [benchmark.frame_set(source, part).fingerprint for source in task.sources for part in PARTS]]

@@ -83,7 +83,7 @@ class Observed:
         for rows in np.array_split(np.arange(len(samples)), 1 + len(samples) // _FRAMES_AT_ONCE):
             batch = to_device(samples.batch(rows), device)
             found = self._objective.touch_features(batch['touch'], batch['sensor_id'])
-            features.append(math.sqrt(found.shape[1]) * found.float().cpu().numpy())
+            features.append(found.float().cpu().numpy())
             sensors.append(batch['sensor_id'].cpu().numpy())
         return sensor_information(np.concatenate(features), np.concatenate(sensors), self._recipe.seed)
 

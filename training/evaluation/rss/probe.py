@@ -16,6 +16,8 @@ from training.evaluation.rss.benchmark import PARTS, Task
 from training.evaluation.rss.recipe import RssRecipe
 from visuotactile_ros.errors import ConfigurationError
 
+# A result of another number is computed again. 1 scaled features up by the square root of D.
+PROBE_FORMAT = 2
 # As the papers do it: fitted on fit and validation samples, their rate, the epoch that is best on the test.
 PAPERS = 'papers'
 # Rate chosen on the validation samples, last epoch.
@@ -28,8 +30,7 @@ class Labelled:
     """Features of samples with their labels.
 
     Attributes:
-        features: float32 [N, D], root mean square 1: the scale that the papers' rates were chosen for. `probe_task`
-            multiplies them by the square root of D once more, a mistake that the tables of today contain.
+        features: float32 [N, D], root mean square 1: the scale that the papers' rates were chosen for.
         labels: int64 [N].
         groups: int64 [N], the same for samples of one object.
     """
@@ -60,8 +61,7 @@ def probe_task(task: Task, parts: Mapping[str, Labelled], recipe: RssRecipe, see
             raise ConfigurationError(f'{task.name} has no samples for {part}',
                                      'Raise the number of samples, or prepare the data set from its whole archive')
     fit, validation, test = (parts[part] for part in PARTS)
-    width = math.sqrt(fit.features.shape[1])
-    fit_x, validation_x, test_x = (torch.from_numpy(part.features) * width for part in (fit, validation, test))
+    fit_x, validation_x, test_x = (torch.from_numpy(part.features) for part in (fit, validation, test))
     both_x, both_y = torch.cat([fit_x, validation_x]), np.concatenate([fit.labels, validation.labels])
     rates, settings = recipe.probe_learning_rates, (len(task.classes), task.weight_decay, recipe, seed)
     by_epoch = predict(both_x, both_y, test_x, (task.learning_rate,), *settings)[:, 0]
