@@ -30,13 +30,13 @@ from training.datasets.rendered import render_data
 from training.device import choose_device
 from training.evaluation.rss.simulated import rendered_presses
 from training.interface import Batch, LossTerm, Samples, to_device
-from training.losses.info_nce import symmetric_info_nce
-from training.networks.bridged_clip import LARGEST_SCALE
+from training.losses.info_nce import learned_temperature, symmetric_info_nce
 from training.networks.clip_folder import ClipTokenizer
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
 from training.networks.three_towers import embed_class_token, embed_text
-from training.objectives.clip_method import retrieval, run_progress, trimmed_tokens
+from training.objectives.clip_method import run_progress, trimmed_tokens
 from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
+from training.retrieval import retrieval
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
 from visuotactile_ros.files import write_atomically
@@ -88,9 +88,7 @@ class BaseClipObjective:
 
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Compare views and captions."""
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
-        loss = symmetric_info_nce(encoded['vision'], encoded['text'], (-self.model.logit_scale).exp())
+        loss = symmetric_info_nce(encoded['vision'], encoded['text'], learned_temperature(self.model.logit_scale))
         return {'vision_text': LossTerm(loss, 1.0)}
 
     def validate(self) -> dict[str, float]:

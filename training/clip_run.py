@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPConfig
-
 from training.datasets.prepared_triplets import TRAIN, VALIDATION, PreparedTriplets
 from training.distributed import Processes
 from training.interface import Objective
-from training.networks.clip_folder import ClipTokenizer
+from training.networks.clip_folder import ClipTokenizer, read_clip_config
 from training.objectives.methods import METHODS
 from training.run_checks import check_samples
-from visuotactile_ros.errors import ModelError
 
 RECIPES = {method.recipe().objective: method.recipe for method in METHODS.values() if method.trains}
 
@@ -34,10 +31,7 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
     del output, resume
     base = Path(recipe.base)
     tokenizer = ClipTokenizer(base)
-    try:
-        config = CLIPConfig.from_pretrained(base, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f'{base} has no readable config.json', 'Copy the whole folder of a CLIP there') from error
+    config = read_clip_config(base)
     train, validation = (
         PreparedTriplets(recipe.data, split, tokenizer, config.text_config.max_position_embeddings,
                          config.vision_config.image_size, recipe.sensor_kinds)

@@ -58,14 +58,18 @@ def test_what_is_there_is_never_computed_again(laboratory, monkeypatch):
     first = laboratory.cell('tlv_core', 'multi', 0)
     assert first.result(task, 'touch') is None and not first.is_trained
     found = first.probe(task, 'touch')
-    assert first.is_trained and first.minutes() > 0 and sum(found['count']) == 12
+    assert first.is_trained and sum(found['count']) == 12
     description = first.description()
     assert 0 < description['trained_parameters'] < description['parameters']
     monkeypatch.setitem(METHODS, 'tlv_core', dataclasses.replace(METHODS['tlv_core'], build=None))
     again = laboratory.cell('tlv_core', 'multi', 0)
     assert again.probe(task, 'touch') == found
-    # Another label of the same frames needs no network either.
-    assert again.probe(laboratory.benchmark.touch_tasks[1], 'touch')['task'] == 'gelsight_mini_roughness'
+    # Another label of the same frames needs no network either, and these frames were encoded once.
+    other = laboratory.benchmark.touch_tasks[1]
+    assert again.probe(other, 'touch')['task'] == 'gelsight_mini_roughness'
+    questions = (task, 'touch'), (other, 'touch')
+    costs = [again.minutes(asked) for asked in (questions[:1], questions[1:], questions)]
+    assert 0 < max(costs[:2]) < costs[2] < sum(costs[:2])
     with pytest.raises(TypeError, match='not callable'):
         again.probe(task, 'vision')
 
@@ -128,7 +132,7 @@ def test_a_base_that_is_missing_and_a_method_that_is_none_are_refused(recipe, ca
     settings = {'rendered_by': recipe.rendered_by, 'base': str(tmp_path / 'none'), 'methods': ['tlv_core']}
     command = ['base', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(tmp_path / 'o.json')]
     write_yaml(tmp_path / 'r.yaml', **settings)
-    assert main(command) == 1 and 'holds no CLIP. Name base_recipe' in capsys.readouterr().err
+    assert main(command) == 1 and 'holds no checkpoint' in capsys.readouterr().err
     write_yaml(tmp_path / 'r.yaml', **settings | {'base': recipe.base, 'methods': ['tlv_cor']})
     assert main(command) == 1 and "no method 'tlv_cor'. Choose from clip" in capsys.readouterr().err
 
@@ -178,6 +182,23 @@ def test_a_table_is_filled_piecemeal_and_says_what_is_missing(recipe, tmp_path, 
     assert 'shared_transform_condition' not in result['convergence']['without_bridging'][-1]
     assert {picture['file'] for picture in result['pictures']} == {path.name for path in output.parent.glob('*.png')}
     assert all(picture['caption'].startswith('Simulated. ') for picture in result['pictures'])
+
+
+def test_rates_are_compared_on_validation_samples_alone(recipe, tmp_path):
+    output = tmp_path / 'rss_rates.json'
+    command = ['rates', *written(recipe, tmp_path, learning_rates=(0.1, 0.001)), '--output', str(output)]
+    assert main(command) == 0
+    result = json.loads(output.read_text())
+    assert result['complete'] and result['groups'] == ['0.001', '0.1'] and list(result['methods']) == ['tlv_core']
+    found = result['methods']['tlv_core']
+    means = [found['by_rate'][rate]['mean'] for rate in result['groups']]
+    assert found['chosen'] == (0.001 if means[0] >= means[1] else 0.1)
+    for path in (tmp_path / 'cells').glob('*/probes/*.json'):
+        probe = json.loads(path.read_text())
+        path.write_text(json.dumps(probe | {'count': [1], 'protocols': {'honest': probe['protocols']['honest'] | {
+            'correct': [0]}}}))
+    assert main(command) == 0
+    assert json.loads(output.read_text())['methods'] == result['methods'], 'tests make no difference'
 
 
 def test_a_row_that_is_none_is_refused(recipe, tmp_path, capsys):

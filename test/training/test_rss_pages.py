@@ -66,6 +66,17 @@ def test_stability_is_the_spread_over_batch_sizes_and_ablation_ends_with_the_las
     assert '| TLV-CoRe | 1.23e+03 |' in pages.rss_ablation(RESULT)
 
 
+def test_rates_are_those_of_the_json_and_what_is_missing_is_said():
+    by_rate = {'0.001': {'mean': 0.4, 'per_task': {}}, '0.01': {'mean': 0.416, 'per_task': {}}}
+    result = {'simulated': True, 'table': 'rates', 'complete': False, 'entries_done': 3, 'entries': 4,
+              'groups': ['0.001', '0.01'], 'rows': ['tlv_core', 'anytouch'],
+              'methods': {'tlv_core': {'by_rate': by_rate, 'chosen': 0.01},
+                          'anytouch': {'by_rate': {'0.01': by_rate['0.01']}}}}
+    lines = pages.rss_rates(result)
+    assert '**Simulated**' in lines[0] and 'validation samples**' in lines[0] and '3 of 4 entries' in lines[0]
+    assert '| TLV-CoRe | 40.0 | 41.6 | 0.01 |' in lines and '| AnyTouch, stage 2 | – | 41.6 | – |' in lines
+
+
 @pytest.mark.parametrize('name', ['rss_simulated', 'rss_published'])
 def test_a_committed_recipe_holds_for_every_method(name):
     recipe = load_recipe(Path(f'training/recipes/{name}.yaml'), RssRecipe)

@@ -2,7 +2,8 @@
 
 import json
 
-from training.evaluation.write_results import RESULTS_FOLDER, SECTIONS, main, render_page, table
+from training.evaluation.markdown import NOTHING, table
+from training.evaluation.write_results import RESULTS_FOLDER, SECTIONS, main, render_page
 
 
 def test_numbers_come_from_the_file(tmp_path):
@@ -15,7 +16,12 @@ def test_numbers_come_from_the_file(tmp_path):
 
 
 def test_table_has_a_rule_under_its_header():
-    assert table(('a', 'b'), [[0.0, 'x']]) == ['| a | b |', '|---|---|', '| 0 | x |']
+    assert table(('a', 'b'), [[0.0, 'x']]) == ['| a | b |', '| --- | --- |', '| 0 | x |']
+    assert table(('a', 'b'), []) == ['| a | b |', '| --- | --- |']
+
+
+def test_table_leaves_out_columns_that_say_nothing():
+    assert table(('a', 'b'), [[[1, 2.5], NOTHING]]) == ['| a |', '| --- |', '| 1 … 2.5 |']
 
 
 def test_committed_page_is_generated_from_the_committed_files():

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.evaluation.markdown import NOTHING, cell, table
 from training.evaluation.rss import pages
 
 RESULTS_FOLDER = Path(__file__).resolve().parents[2] / 'docs' / 'results'
@@ -46,20 +47,6 @@ def render_page(folder: Path) -> str:
             continue
         parts += [f'`{command}` wrote [{file_name}]({file_name}).', '', *render(json.loads(path.read_text())), '']
     return '\n'.join(parts)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Return a Markdown table; numbers are written with three significant digits."""
-    lines = [f'| {" | ".join(header)} |', f'|{"---|" * len(header)}']
-    return lines + [f'| {" | ".join(_cell(value) for value in row)} |' for row in rows]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
-    if isinstance(value, (list, tuple)):
-        return ' … '.join(_cell(item) for item in value)
-    return str(value)
 
 
 def _pour_benchmark(result: dict) -> list[str]:
@@ -100,7 +87,7 @@ def _sensors(result: dict) -> list[str]:
                for label, values in (('ours', ways['ours']), ('cv2.VideoCapture and resize', ways['plain_loop']))]
     header = ('GelSight Mini MJPG on one core', 'frames / Hz', 'CPU / ms', 'difference from the noiseless frame')
     return [*table(header, rows),
-            '', f'Mean absolute difference: {_cell(decoding["mean_abs_pixel_difference"])} grey levels; '
+            '', f'Mean absolute difference: {cell(decoding["mean_abs_pixel_difference"])} grey levels; '
             f'{result["stand_in"]}.', '',
             *table(('cameras at once, two cores', 'way', 'frames / Hz', 'CPU / % of one core',
                     'stamp to published p50 / ms', 'p95', 'p99'), cameras)]
@@ -126,13 +113,13 @@ def _training_step(result: dict) -> list[str]:
     rows = []
     for name, row in result['ways'].items():
         if 'not_measured' in row:
-            rows.append([name, f'not measured: {row["not_measured"]}', *['–'] * 8])
+            rows.append([name, f'not measured: {row["not_measured"]}', *[NOTHING] * 8])
             continue
         memory = row['peak_memory_bytes']
         rows.append([name, row['precision'], 1000 * row['step_s'], [1000 * value for value in row['step_s_ci95']],
-                     row['images_per_s'], row.get('times_as_fast_as_plain', '–'), row['mfu'],
-                     row['mfu_of_measured_matmul'], '–' if memory is None else memory / 1e9,
-                     '–' if row['host_synchronisations'] is None else row['host_synchronisations']])
+                     row['images_per_s'], row.get('times_as_fast_as_plain', NOTHING), row['mfu'],
+                     row['mfu_of_measured_matmul'], NOTHING if memory is None else memory / 1e9,
+                     NOTHING if row['host_synchronisations'] is None else row['host_synchronisations']])
     lines = [f'- {name}: {text}' for name, text in result['meaning'].items()]
     return [f'{result["device"]}, {result["model"]["layout"]} with random weights, {result["batch_size"]} triplets a '
             f'step, {result["flops_per_step"] / 1e12:.3g} TFLOP a step. Peak: '
@@ -166,6 +153,7 @@ SECTIONS = (
     ('strangeness.json', 'The out-of-distribution alarm', 'make bench-strangeness', _strangeness),
     ('training_step.json', 'A training step on CLIP ViT-L/14', 'make bench-training-step', _training_step),
     ('rss_base.json', 'The base of the RSS tables', 'make rss-base', pages.rss_base),
+    ('rss_rates.json', 'RSS: learning rates', 'make rss-rates', pages.rss_rates),
     ('rss_robustness.json', 'RSS: robustness', 'make rss-robustness', pages.rss_robustness),
     ('rss_synergy.json', 'RSS: synergy', 'make rss-synergy', pages.rss_synergy),
     ('rss_stability.json', 'RSS: stability', 'make rss-stability', pages.rss_stability),

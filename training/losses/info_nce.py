@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Of a learned temperature, and the upper limit of 1 / temperature. Source: CLIP, section 2.5.
+START_TEMPERATURE = 0.07
+LARGEST_SCALE = 100.0
 _IGNORED = -100
+
+
+def learned_temperature(log_scale: Tensor, largest_scale: float = LARGEST_SCALE) -> Tensor:
+    """Give the temperature of a parameter.
+
+    Args:
+        log_scale: Logarithm of 1 / temperature, a scalar; it is brought back to its limit here, so that a gradient can
+            lower it again.
+        largest_scale: Upper limit of 1 / temperature; infinity for none.
+    """
+    with torch.no_grad():
+        log_scale.clamp_(max=math.log(largest_scale))
+    return (-log_scale).exp()
 
 
 def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float | Tensor,

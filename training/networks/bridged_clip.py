@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from training.clip_recipe import Reading
+from training.losses.info_nce import START_TEMPERATURE, learned_temperature
 from training.networks.bridging_adapter import BridgingAdapter
 from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
 from training.networks.frozen_weights import leave_frozen_out
 from training.networks.sensor_aware_modulator import SensorAwareModulator
 from visuotactile_ros.errors import ConfigurationError
 
-START_TEMPERATURE = 0.07
-LARGEST_SCALE = 100.0
 _TOWERS = ('touch', 'vision', 'text')
 
 
@@ -107,11 +106,7 @@ class BridgedClip(nn.Module):
 
     def temperature(self, constant: float) -> float | Tensor:
         """Give tau of the contrastive losses: learned where the reading says so, else the constant."""
-        if self.log_scale is None:
-            return constant
-        with torch.no_grad():   # the number itself, so that a gradient can bring it back from the limit
-            self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
-        return (-self.log_scale).exp()
+        return constant if self.log_scale is None else learned_temperature(self.log_scale)
 
     def _run(self, modality: str, tokens: Tensor) -> Tensor:
         tower, adapters = getattr(self, modality), self.adapters[modality]

@@ -10,11 +10,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from visuotactile_ros.errors import ModelError
 
 _WHAT_TO_COPY = 'Copy the whole folder of a CLIP checkpoint there, such as laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K'
+
+
+def read_clip_config(folder: Path) -> CLIPConfig:
+    """Read config.json of a CLIP.
+
+    Raises:
+        ModelError: The folder is missing or holds no CLIP.
+    """
+    try:
+        model_type = json.loads((folder / 'config.json').read_text())['model_type']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f'{folder} holds no checkpoint with a readable config.json', _WHAT_TO_COPY) from error
+    if model_type != 'clip':
+        raise ModelError(f'{folder} holds a model of type {model_type!r}, not clip', _WHAT_TO_COPY)
+    try:
+        return CLIPConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f'{folder}/config.json is not that of a CLIP', _WHAT_TO_COPY) from error
 
 
 def load_clip(folder: Path) -> CLIPModel:
@@ -31,12 +49,7 @@ def load_clip(folder: Path) -> CLIPModel:
         ModelError: The folder is missing or incomplete, holds no CLIP, or its weights are damaged or not those of its
             config.json. A tensor that is missing would otherwise keep random numbers.
     """
-    try:
-        model_type = json.loads((folder / 'config.json').read_text())['model_type']
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f'{folder} holds no checkpoint with a readable config.json', _WHAT_TO_COPY) from error
-    if model_type != 'clip':
-        raise ModelError(f'{folder} holds a model of type {model_type!r}, not clip', _WHAT_TO_COPY)
+    read_clip_config(folder)   # CLIPModel would take any other model for a CLIP without its weights
     try:
         clip, report = CLIPModel.from_pretrained(
             folder, local_files_only=True, weights_only=True, output_loading_info=True, dtype=torch.float32,

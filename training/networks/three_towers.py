@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from training.networks.bridged_clip import LARGEST_SCALE, START_TEMPERATURE
+from training.losses.info_nce import LARGEST_SCALE, START_TEMPERATURE, learned_temperature
 from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
 from training.networks.frozen_weights import leave_frozen_out
 
@@ -57,9 +57,7 @@ class ThreeTowers(nn.Module):
 
     def temperature(self) -> Tensor:
         """Give the temperature of the contrastive losses, a scalar."""
-        with torch.no_grad():   # the number itself, so that a gradient can bring it back from the limit
-            self.log_scale.clamp_(max=math.log(self.largest_scale))
-        return (-self.log_scale).exp()
+        return learned_temperature(self.log_scale, self.largest_scale)
 
 
 def embed_class_token(tower: ClipImageTower, tokens: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from training.losses.info_nce import symmetric_info_nce
 from training.networks.bridged_clip import parameter_counts
 from training.networks.clip_folder import load_clip
 from training.recipe import TrainerRecipe
+from training.retrieval import retrieval
 
 
 class ClipMethod:
@@ -166,13 +167,6 @@ class ClipMethod:
             grid = functional.affine_grid(source, list(pixels.shape), align_corners=False)
             warped = functional.grid_sample(pixels, grid, padding_mode='zeros', align_corners=False)
         return warped.permute(0, 2, 3, 1)[:, None]
-
-
-def retrieval(name: str, similarity: Tensor) -> dict[str, float]:
-    """Give `<name>_top1` and `_top5`: how often column i is the first, or among the first five, of row i [N, N]."""
-    own = torch.arange(len(similarity), device=similarity.device)[:, None]
-    found = similarity.topk(min(5, len(similarity))).indices == own
-    return {f'{name}_top1': found[:, 0].float().mean().item(), f'{name}_top5': found.any(dim=1).float().mean().item()}
 
 
 def has(batch: Batch, name: str) -> Tensor:

@@ -16,6 +16,7 @@ from training.losses.decoupled_learning import decoupled_learning
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.tlv_core import CONTACT_QUANTITIES, MOTION_QUANTITIES, TlvCore
 from training.recipe import TlvCoreRecipe
+from training.retrieval import retrieval
 
 # Typical size of each contact quantity: what the read-out predicts is divided by it.
 CONTACT_SCALE = {'normal_force_n': 8.0, 'shear_x_mm': 0.2, 'shear_y_mm': 0.2, 'twist_deg': 6.0}
@@ -116,10 +117,7 @@ class TlvCoreObjective:
             metrics[f'{name}_error'] = error[rows, column].mean().item()
         for column, name in enumerate(MOTION_QUANTITIES if motions else ()):
             metrics[f'grip_motion_{name}_error'] = torch.cat(motions)[..., column].abs().mean().item()
-        similarity = touch[0] @ vision[0].T
-        own_row = torch.arange(len(similarity), device=self.device)[:, None]
-        metrics['retrieval_top5'] = (similarity.topk(5).indices == own_row).any(1).float().mean().item()
-        return metrics
+        return metrics | retrieval('retrieval', touch[0] @ vision[0].T)
 
     def _compared_grips(self, batch: Batch) -> Tensor:
         """Encode the moments of those grips of a step that are compared: float32 [B, moments, D], elsewhere zeros."""

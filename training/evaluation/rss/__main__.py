@@ -17,12 +17,13 @@ from pathlib import Path
 
 from training.base_clip import REPORT_FILE, BaseClipRecipe, train_base_clip
 from training.evaluation.rss.benchmark import Benchmark
-from training.evaluation.rss.cell import Laboratory, base_config
+from training.evaluation.rss.cell import Laboratory
 from training.evaluation.rss.pictures import draw_table
 from training.evaluation.rss.published import PublishedBenchmark
 from training.evaluation.rss.recipe import RssRecipe
 from training.evaluation.rss.simulated import SimulatedBenchmark
-from training.evaluation.rss.tables import TABLES, Entry, read_table
+from training.evaluation.rss.tables import TABLES, Entry, read_rates, read_table
+from training.networks.clip_folder import read_clip_config
 from training.recipe import load_recipe, recipe_as_dict
 from visuotactile_ros.command_line import command
 from visuotactile_ros.errors import ConfigurationError
@@ -61,7 +62,8 @@ def fill_table(name: str, recipe: RssRecipe, output: Path, only_methods: Sequenc
             if not entry.is_done and (not only_methods or entry.row in only_methods):
                 _compute(entry, entries)
     finally:
-        result = read_table(name, laboratory, entries) | {'recipe': recipe_as_dict(recipe)}
+        found = read_rates(laboratory, entries) if name == 'rates' else read_table(name, laboratory, entries)
+        result = found | {'recipe': recipe_as_dict(recipe)}
         report = Path(recipe.base) / REPORT_FILE
         if report.is_file():
             result['base'] = json.loads(report.read_text())
@@ -74,7 +76,7 @@ def fill_table(name: str, recipe: RssRecipe, output: Path, only_methods: Sequenc
 def _benchmark(recipe: RssRecipe) -> Benchmark:
     if recipe.benchmark == 'simulated':
         return SimulatedBenchmark(recipe)
-    return PublishedBenchmark(recipe, base_config(Path(recipe.base))['vision_config']['image_size'])
+    return PublishedBenchmark(recipe, read_clip_config(Path(recipe.base)).vision_config.image_size)
 
 
 def _compute(entry: Entry, entries: Sequence[Entry]) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,11 @@ from training.evaluation.rss.convergence import Observed
 from training.evaluation.rss.probe import PROBE_FORMAT, Labelled, probe_task
 from training.evaluation.rss.recipe import RssRecipe
 from training.networks.bridged_clip import parameter_counts
-from training.networks.clip_folder import ClipTokenizer
+from training.networks.clip_folder import ClipTokenizer, read_clip_config
 from training.objectives.methods import METHODS
 from training.recipe import TrainerRecipe, recipe_as_dict
 from training.trainer import Trainer
-from visuotactile_ros.errors import ConfigurationError, ModelError
+from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.files import write_atomically
 from visuotactile_ros.parameters.definition import build_parameters
 
@@ -45,19 +46,6 @@ _FRAMES_AT_ONCE = 128
 _WITHOUT_INFLUENCE = ('base', 'device', 'threads', 'compile', 'log_every_steps', 'validate_every_steps',
                       'checkpoint_every_steps')
 _WEIGHTS = ('.safetensors', '.bin')
-
-
-def base_config(base: Path) -> dict[str, Any]:
-    """Read config.json of the base.
-
-    Raises:
-        ModelError: There is none.
-    """
-    try:
-        return json.loads((base / 'config.json').read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f'{base} holds no CLIP', 'Name base_recipe, which trains one, or copy a published one there'
-                         ) from error
 
 
 class Laboratory:
@@ -76,7 +64,7 @@ class Laboratory:
         unknown = sorted({*recipe.methods} - {*METHODS})
         if unknown:
             raise ConfigurationError(f'there is no method {unknown[0]!r}', f'Choose from {", ".join(METHODS)}')
-        self.context_length = base_config(self.base)['text_config']['max_position_embeddings']
+        self.context_length = read_clip_config(self.base).text_config.max_position_embeddings
         digests = [sha256_of(path) for path in sorted(self.base.iterdir()) if path.suffix in _WEIGHTS]
         self.base_digest = hashlib.sha256(' '.join(digests).encode()).hexdigest()
 
@@ -163,7 +151,7 @@ class Cell:
     def features(self, source: str, part: str, picture: str, tower: str) -> np.ndarray:
         """Give the features of a frame set, float32 [N, D], computing them if they are not there yet."""
         frame_set = self.laboratory.benchmark.frame_set(source, part)
-        path = self.folder / 'features' / f'{tower}_{picture}_{frame_set.fingerprint[:16]}.safetensors'
+        path = self._features_path(source, part, picture, tower)
         if not path.is_file():
             objective = self._objective   # trained before the clock starts
             start = time.monotonic()
@@ -175,13 +163,14 @@ class Cell:
         with safe_open(path, 'numpy') as file:
             return file.get_tensor('features')
 
-    def minutes(self) -> float:
-        """Return what is in this folder cost to compute, minutes."""
+    def minutes(self, asked: Sequence[tuple[Task, str]]) -> float:
+        """Return what the training, and the answers to some questions that are there, cost to compute, minutes."""
         seconds = load_state(self.run_folder)['seconds'] if (self.run_folder / 'state.json').is_file() else 0.0
-        for path in sorted(self.folder.glob('features/*.safetensors')):
+        seconds += sum(self.result(task, tower)['seconds'] for task, tower in asked)
+        for path in {self._features_path(source, part, picture, tower) for task, tower in asked
+                     for source in task.sources for part in PARTS for picture in task.pictures}:
             with safe_open(path, 'numpy') as file:
                 seconds += float(file.metadata()['seconds'])
-        seconds += sum(json.loads(path.read_text())['seconds'] for path in sorted(self.folder.glob('probes/*.json')))
         return seconds / 60
 
     def release(self) -> None:
@@ -241,6 +230,10 @@ class Cell:
             # Objects of different sources are different.
             groups.append(benchmark.frame_set(source, part).groups[known] + number * 2 ** 32)
         return Labelled(*(np.concatenate(values) for values in (features, labels, groups)))
+
+    def _features_path(self, source: str, part: str, picture: str, tower: str) -> Path:
+        fingerprint = self.laboratory.benchmark.frame_set(source, part).fingerprint
+        return self.folder / 'features' / f'{tower}_{picture}_{fingerprint[:16]}.safetensors'
 
     def _probe_path(self, task: Task, tower: str) -> Path:
         recipe, benchmark = self.laboratory.recipe, self.laboratory.benchmark

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from training.evaluation.markdown import NOTHING, table
+
 _NAMES = {'tlv_core': 'TLV-CoRe', 'tlv_link': 'TLV-Link', 'vit_lens_2': 'ViT-Lens-2', 'anytouch': 'AnyTouch, stage 2',
           'clip': 'CLIP', 'without_modulator': '− SAM', 'without_decoupled_learning': '− L_DL',
           'without_bridging': '− UBA', 'stronger_decoupled_learning': '10 · L_DL', 'multi': 'all kinds'}
 _MINUS = 'tlv_core_minus_this'
-_NOTHING = '–'
 GUESSING = 'most frequent class'
 # Name in the log of a run, and for people.
 CONVERGENCE_TERMS = {
@@ -32,17 +33,28 @@ def rss_stability(result: dict[str, Any]) -> list[str]:
     """Render the table of batch sizes."""
     spread = [(name_of(row), _percent(_spread(result, row))) for row in result['rows'] if _spread(result, row)]
     return [*_page(result, 'The same number of samples, in batches of different size.', 'batch size'),
-            '', *_table(('method', 'best minus worst batch size / %'), spread)]
+            '', *table(('method', 'best minus worst batch size / %'), spread)]
 
 
 def rss_ablation(result: dict[str, Any]) -> list[str]:
     """Render the table of TLV-CoRe without its parts, and the terms of convergence at the end of training."""
     lines = _page(result, 'TLV-CoRe without each of its parts.', 'training set')
-    terms = [(name_of(row), *(f'{records[-1][term]:.3g}' if term in records[-1] else _NOTHING
+    terms = [(name_of(row), *(f'{records[-1][term]:.3g}' if term in records[-1] else NOTHING
                               for term in CONVERGENCE_TERMS))
              for row, records in result.get('convergence', {}).items() if records]
     return [*lines, '', 'At the end of training, first seed:', '',
-            *_table(('variant', *CONVERGENCE_TERMS.values()), terms)]
+            *table(('variant', *CONVERGENCE_TERMS.values()), terms)]
+
+
+def rss_rates(result: dict[str, Any]) -> list[str]:
+    """Render the accuracy by learning rate on validation samples."""
+    rows = [(name_of(row), *(_percent(values['by_rate'][rate]['mean']) if rate in values['by_rate'] else NOTHING
+                             for rate in result['groups']), str(values.get('chosen', NOTHING)))
+            for row, values in result['methods'].items()]
+    return [f'{_origin(result)} Mean accuracy of the six touch tasks in %, one seed, linear probes **on validation '
+            f'samples**; test samples are not looked at. The recipe of the tables trains a method at the rate that is '
+            f'chosen here.{_state(result)}',
+            '', *table(('method', *result['groups'], 'chosen'), rows), '', *_pictures(result)]
 
 
 def rss_base(result: dict[str, Any]) -> list[str]:
@@ -58,12 +70,9 @@ def rss_base(result: dict[str, Any]) -> list[str]:
 
 def caption_of(result: dict[str, Any]) -> str:
     """Say where the numbers of a table come from; every table and picture carries it."""
-    origin = ('**Simulated**: rendered touch, views and captions; never to be set beside published numbers.'
-              if result['simulated'] else 'Published data.')
-    state = '' if result['complete'] else f' Not complete: {result["entries_done"]} of {result["entries"]} entries.'
     seeds = result['recipe']['seeds']
-    return (f'{origin} Accuracy in %, mean of {seeds} seed{"s" if seeds != 1 else ""} and 95 % interval over seeds and '
-            f'tested objects; rate chosen on validation samples, last epoch.{state}')
+    return (f'{_origin(result)} Accuracy in %, mean of {seeds} seed{"s" if seeds != 1 else ""} and 95 % interval over '
+            f'seeds and tested objects; rate chosen on validation samples, last epoch.{_state(result)}')
 
 
 def name_of(key: str) -> str:
@@ -79,7 +88,7 @@ def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
         rows = [row for group in groups for row in _rows(result, group, tasks)]
         if rows:
             rows.append(_guessing(result, tasks))
-            lines += [*_table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
+            lines += [*table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
                                'TLV-CoRe minus this', *(f'*{aside}*' for aside in asides), 'minutes a cell'), rows),
                       '']
     stand_ins = [f'{task} for {values["stands_for"]}' for task, values in result['tasks'].items()
@@ -87,8 +96,20 @@ def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
     if stand_ins:
         lines += [f'Columns stand for published ones: {", ".join(stand_ins)}.', '']
     lines += [f'- {note}' for note in result['notes']]
-    lines += ['', *(f'![{picture["caption"]}]({picture["file"]})' for picture in result.get('pictures', []))]
-    return lines
+    return [*lines, '', *_pictures(result)]
+
+
+def _origin(result: dict[str, Any]) -> str:
+    return ('**Simulated**: rendered touch, views and captions; never to be set beside published numbers.'
+            if result['simulated'] else 'Published data.')
+
+
+def _state(result: dict[str, Any]) -> str:
+    return '' if result['complete'] else f' Not complete: {result["entries_done"]} of {result["entries"]} entries.'
+
+
+def _pictures(result: dict[str, Any]) -> list[str]:
+    return [f'![{picture["caption"]}]({picture["file"]})' for picture in result.get('pictures', [])]
 
 
 def _blocks(result: dict[str, Any]) -> Iterable[tuple[list[str], list[str]]]:
@@ -107,7 +128,7 @@ def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[
         minutes = result['cost_minutes'][group][row]
         yield [name_of(group), name_of(row), _with_interval(values),
                *(_with_interval(values['per_task'][task]) for task in tasks), _percent(best),
-               _with_interval(values[_MINUS]) if _MINUS in values else _NOTHING,
+               _with_interval(values[_MINUS]) if _MINUS in values else NOTHING,
                *(_with_interval(found[aside]) for aside in result.get('aside_tasks', ())),
                f'{sum(minutes) / len(minutes):.3g}']
 
@@ -115,8 +136,8 @@ def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[
 def _guessing(result: dict[str, Any], tasks: Sequence[str]) -> list[str]:
     shares, asides = ([columns[name]['most_frequent_class'] for name in names] for columns, names in (
         (result['tasks'], tasks), (result.get('aside_tasks', {}), result.get('aside_tasks', ()))))
-    return [_NOTHING, GUESSING, _percent(sum(shares) / len(shares)), *map(_percent, shares), _NOTHING,
-            _NOTHING, *map(_percent, asides), _NOTHING]
+    return [NOTHING, GUESSING, _percent(sum(shares) / len(shares)), *map(_percent, shares), NOTHING,
+            NOTHING, *map(_percent, asides), NOTHING]
 
 
 def _spread(result: dict[str, Any], row: str) -> float | None:
@@ -132,10 +153,3 @@ def _with_interval(values: dict[str, Any]) -> str:
 
 def _percent(share: float) -> str:
     return f'{100 * share:.1f}'
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Give a Markdown table without the columns that say nothing."""
-    rows = list(rows)
-    kept = [number for number in range(len(header)) if any(row[number] != _NOTHING for row in rows)]
-    return [f'| {" | ".join(cells[number] for number in kept)} |' for cells in (header, ['---'] * len(header), *rows)]

@@ -45,7 +45,9 @@ def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -
         plt.close(figure)
         pictures.append({'file': path.name, 'caption': caption})
 
-    if name == 'stability':
+    if name == 'rates':
+        save(_rate_curves(result), '', 'Mean accuracy of probes on validation samples by learning rate, one seed.')
+    elif name == 'stability':
         save(_curves(result), '', 'Mean accuracy with 95 % intervals by batch size.')
     else:
         save(_bars(result), '', f'Mean accuracy with 95 % intervals, {name}.')
@@ -97,6 +99,17 @@ def _curves(result: dict[str, Any]) -> Any:
     axes.set_xscale('log', base=2)
     axes.set_xticks([int(group) for group in result['groups']], result['groups'])
     axes.set_xlabel('batch size')
+    axes.set_ylabel('accuracy / %')
+    axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _rate_curves(result: dict[str, Any]) -> Any:
+    figure, axes = plt.subplots(figsize=(5.5, 3.8))
+    for number, (row, values) in enumerate(result['methods'].items()):
+        axes.semilogx([float(rate) for rate in values['by_rate']],
+                      [100 * found['mean'] for found in values['by_rate'].values()], f'C{number}o-', label=name_of(row))
+    axes.set_xlabel('learning rate')
     axes.set_ylabel('accuracy / %')
     axes.legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     return figure

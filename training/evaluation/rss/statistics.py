@@ -48,9 +48,9 @@ class Accuracies:
 
     def summary(self) -> dict[str, Any]:
         """Give mean and ci95 over the tasks, and both by task with the value of every seed; shares, 0..1."""
-        per_task = {task: {'mean': _rounded(values.mean()), 'ci95': _interval(draws), 'seeds': _rounded(values)}
+        per_task = {task: {'mean': rounded(values.mean()), 'ci95': _interval(draws), 'seeds': rounded(values)}
                     for task, values, draws in zip(self.tasks, self.by_seed, self.draws)}
-        return {'mean': _rounded(self.by_seed.mean()), 'ci95': _interval(self.draws.mean(axis=0)),
+        return {'mean': rounded(self.by_seed.mean()), 'ci95': _interval(self.draws.mean(axis=0)),
                 'per_task': per_task, 'seeds': self.seeds}
 
 
@@ -58,7 +58,7 @@ def difference(first: Sequence[Accuracies], second: Sequence[Accuracies]) -> dic
     """Give mean and ci95 of how much more the first is right than the second, over all tasks of all pairs."""
     values = np.mean([one.by_seed.mean() - other.by_seed.mean() for one, other in zip(first, second, strict=True)])
     draws = np.mean([(one.draws - other.draws).mean(axis=0) for one, other in zip(first, second, strict=True)], axis=0)
-    return {'mean': _rounded(values), 'ci95': _interval(draws)}
+    return {'mean': rounded(values), 'ci95': _interval(draws)}
 
 
 def average(groups: Sequence[Accuracies]) -> dict[str, Any]:
@@ -66,10 +66,15 @@ def average(groups: Sequence[Accuracies]) -> dict[str, Any]:
     per_task = {}
     for task in dict.fromkeys(task for group in groups for task in group.tasks):
         places = [(group, group.tasks.index(task)) for group in groups if task in group.tasks]
-        per_task[task] = {'mean': _rounded(np.mean([group.by_seed[place].mean() for group, place in places])),
+        per_task[task] = {'mean': rounded(np.mean([group.by_seed[place].mean() for group, place in places])),
                           'ci95': _interval(np.mean([group.draws[place] for group, place in places], axis=0))}
-    return {'mean': _rounded(np.mean([group.by_seed.mean() for group in groups])),
+    return {'mean': rounded(np.mean([group.by_seed.mean() for group in groups])),
             'ci95': _interval(np.mean([group.draws.mean(axis=0) for group in groups], axis=0)), 'per_task': per_task}
+
+
+def rounded(value: Any) -> Any:
+    """Give a number, or numbers, with as many digits as a JSON of results has."""
+    return [rounded(item) for item in value] if np.ndim(value) else round(float(value), _DIGITS)
 
 
 @lru_cache(maxsize=16)
@@ -81,8 +86,4 @@ def _object_weights(test: str, objects: int) -> np.ndarray:
 
 
 def _interval(draws: np.ndarray) -> list[float]:
-    return [_rounded(value) for value in interval_95(draws)]
-
-
-def _rounded(value: Any) -> Any:
-    return [_rounded(item) for item in value] if np.ndim(value) else round(float(value), _DIGITS)
+    return [rounded(value) for value in interval_95(draws)]

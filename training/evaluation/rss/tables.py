@@ -17,7 +17,8 @@ from training.evaluation.rss.cell import Cell, Laboratory
 from training.evaluation.rss.pages import CONVERGENCE_TERMS
 from training.evaluation.rss.probe import HONEST, PROTOCOLS
 from training.evaluation.rss.recipe import batch_size_changes
-from training.evaluation.rss.statistics import Accuracies, average, difference
+from training.evaluation.rss.statistics import Accuracies, average, difference, rounded
+from training.objectives.methods import METHODS
 
 OURS = 'tlv_core'
 # Rows of the ablation table: what is switched off, and ten times the paper's weight of L_DL.
@@ -53,6 +54,11 @@ class Entry:
         """Whether every probe has been computed."""
         return all(self.cell.result(task, tower) is not None for task, tower in self.probes + self.asides)
 
+    @property
+    def minutes(self) -> float:
+        """What all of it cost to compute."""
+        return self.cell.minutes(self.probes + self.asides)
+
 
 def robustness(laboratory: Laboratory) -> Iterator[Entry]:
     """Every method on every training set: touch tasks by the touch tower, and what is asked aside."""
@@ -79,6 +85,16 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
                 yield Entry(str(size), method, seed, cell, probes)
 
 
+def rates(laboratory: Laboratory) -> Iterator[Entry]:
+    """Every method that trains at every learning rate, one seed: what its rate in the recipe is chosen from."""
+    recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.touch_tasks, 'touch')
+    for rate in sorted(recipe.learning_rates):
+        for method in recipe.methods:
+            if METHODS[method].trains:
+                cell = laboratory.cell(method, recipe.shared_training_set, recipe.seed, learning_rate=rate)
+                yield Entry(f'{rate:g}', method, recipe.seed, cell, probes)
+
+
 def ablation(laboratory: Laboratory) -> Iterator[Entry]:
     """TLV-CoRe without each of its parts."""
     training_set, (probes, asides) = laboratory.recipe.shared_training_set, _touch_questions(laboratory)
@@ -98,7 +114,8 @@ def base(laboratory: Laboratory) -> Iterator[Entry]:
 
 
 TABLES: dict[str, Callable[[Laboratory], Iterator[Entry]]] = {
-    'robustness': robustness, 'synergy': synergy, 'stability': stability, 'ablation': ablation, 'base': base}
+    'robustness': robustness, 'synergy': synergy, 'stability': stability, 'ablation': ablation, 'base': base,
+    'rates': rates}
 
 
 def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -133,7 +150,7 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
             for protocol, by_place in found.items()},
         'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
                        for entry in done if (description := entry.cell.description())},
-        'cost_minutes': {group: {row: [round(entry.cell.minutes(), 3) for entry in done
+        'cost_minutes': {group: {row: [round(entry.minutes, 3) for entry in done
                                        if (entry.group, entry.row) == (group, row)] for row in rows}
                          for group in groups}}
     if entries[0].asides:
@@ -145,6 +162,32 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     if name == 'ablation':
         result['convergence'] = {entry.row: _convergence(entry.cell) for entry in done if entry.seed == done[0].seed}
     return result
+
+
+def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Say which learning rate each method takes, by probes of validation samples; test samples are not looked at.
+
+    Args:
+        laboratory: What the cells share.
+        entries: All entries of the rates table.
+
+    Returns:
+        `methods.<row>.by_rate.<rate>.{mean, per_task}`: share of the validation samples that is right;
+        `methods.<row>.chosen`: the rate with the highest mean, the lowest of equals, where all are done.
+    """
+    done = [entry for entry in entries if entry.is_done]
+    groups, rows = (list(dict.fromkeys(getattr(entry, name) for entry in entries)) for name in ('group', 'row'))
+    methods: dict[str, dict[str, Any]] = {}
+    for entry in done:
+        found = {task.name: entry.cell.result(task, tower)['protocols'][HONEST]['validation_accuracy']
+                 for task, tower in entry.probes}
+        methods.setdefault(entry.row, {'by_rate': {}})['by_rate'][entry.group] = {
+            'mean': rounded(np.mean(list(found.values()))), 'per_task': {task: rounded(found[task]) for task in found}}
+    for values in methods.values():
+        if len(values['by_rate']) == len(groups):
+            values['chosen'] = float(max(groups, key=lambda rate: values['by_rate'][rate]['mean']))
+    return {'simulated': laboratory.benchmark.simulated, 'table': 'rates', 'complete': len(done) == len(entries),
+            'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows, 'methods': methods}
 
 
 def _facts_of(task: Task, tower: str, benchmark: Benchmark) -> dict[str, Any]:
