@@ -56,6 +56,23 @@ def test_a_head_is_what_adamw_and_a_cosine_make_of_it(classes):
         np.testing.assert_array_equal(found[epoch, 0], expected.numpy())
 
 
+def test_heads_read_the_features_at_the_scale_that_methods_give_them(monkeypatch):
+    read = []
+
+    def recorded(features, labels, asked, *settings):
+        read.append((features, asked))
+        return predict(features, labels, asked, *settings)
+
+    monkeypatch.setattr('training.evaluation.rss.probe.predict', recorded)
+    fit, validation, test = (clusters(count, seed) for seed, count in enumerate((20, 10, 9)))
+    probe_task(task(), {'fit': fit, 'validation': validation, 'test': test}, RECIPE, 0)
+    both = np.concatenate([fit.features, validation.features])
+    unseen = np.concatenate([validation.features, test.features])
+    for (features, asked), expected in zip(read, ((both, test.features), (fit.features, unseen)), strict=True):
+        np.testing.assert_array_equal(features, expected[0])
+        np.testing.assert_array_equal(asked, expected[1])
+
+
 def test_heads_of_several_rates_do_not_disturb_each_other():
     part, asked = clusters(40, 0), torch.from_numpy(clusters(30, 1).features)
     features = torch.from_numpy(part.features)

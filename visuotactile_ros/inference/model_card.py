@@ -247,8 +247,7 @@ _CardDumper.add_representer(list, _CardDumper.represent_list)
 
 
 def _check_format_version(version: Any) -> None:
-    if not _is_integer(version):
-        raise ModelError(f'format_version is {version!r}, not a whole number', REMEDY)
+    _require(_is_integer(version), f'format_version is {version!r}, not a whole number')
     if version < OLDEST_FORMAT_VERSION:
         raise ModelError(f'format_version {version} is too old, this package reads {OLDEST_FORMAT_VERSION} to '
                          f'{NEWEST_FORMAT_VERSION}', REMEDY)

@@ -28,7 +28,7 @@ class RssRecipe(TrainerRecipe):
     training_sets: tuple = setting((EVERYTHING,), 'Training sets of the robustness table; multi is all together')
     synergy_training_sets: tuple = setting((EVERYTHING,), 'Training sets of the synergy table')
     shared_training_set: str = setting(EVERYTHING, 'Training set of the stability and the ablation table')
-    learning_rates: tuple = setting((0.0003, 0.001, 0.003, 0.01), 'Learning rates of the rates table', minimum=0.0)
+    learning_rates: tuple = setting((0.0001, 0.0003, 0.001, 0.003), 'Learning rates of the rates table', minimum=0.0)
     batch_sizes: tuple = setting((16, 32, 64, 128), 'Batch sizes of the stability table', minimum=2)
     seeds: int = setting(3, 'Trainings of a cell', minimum=1)
     method_settings: tuple = setting((), 'Settings of one method alone, each as method.setting=value')
