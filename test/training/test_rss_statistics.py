@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.rss.recipe import RssRecipe, batch_size_changes
+from training.evaluation.rss.recipe import RssRecipe
 from training.evaluation.rss.statistics import Accuracies, average, difference
 
 TESTS = {'material': 'digit', 'roughness': 'digit'}
@@ -79,6 +79,6 @@ def test_an_average_counts_groups_alike_and_a_task_where_it_is():
 @given(st.sampled_from([16, 32, 64, 128]))
 def test_every_batch_size_sees_as_many_samples(size):
     recipe = RssRecipe(steps=300, batch_size=64, warmup_steps=30)
-    changes = batch_size_changes(recipe.settings_of('tlv_core'), size)
+    changes = recipe.shortened('tlv_core', size)
     assert changes['steps'] * size == 300 * 64 and changes['warmup_steps'] == changes['steps'] // 10
     assert size != 64 or changes == {'batch_size': 64, 'steps': 300, 'warmup_steps': 30}, 'the same cell'

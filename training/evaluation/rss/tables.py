@@ -16,7 +16,6 @@ from training.evaluation.rss.benchmark import UNKNOWN_LABEL, Benchmark, Task, la
 from training.evaluation.rss.cell import Cell, Laboratory
 from training.evaluation.rss.pages import CONVERGENCE_TERMS
 from training.evaluation.rss.probe import HONEST, PROTOCOLS
-from training.evaluation.rss.recipe import batch_size_changes
 from training.evaluation.rss.statistics import Accuracies, average, difference, rounded
 from training.objectives.methods import METHODS
 
@@ -75,23 +74,23 @@ def synergy(laboratory: Laboratory) -> Iterator[Entry]:
 
 
 def stability(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method with every batch size; all see the same number of samples."""
+    """Every method with every batch size, short trainings; all see the same number of samples."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.synergy_tasks, 'touch')
     for seed in _seeds(laboratory):
         for size in recipe.batch_sizes:
             for method in recipe.methods:
-                changes = batch_size_changes(recipe.settings_of(method), size)
-                cell = laboratory.cell(method, recipe.shared_training_set, seed, **changes)
+                cell = laboratory.cell(method, recipe.shared_training_set, seed, **recipe.shortened(method, size))
                 yield Entry(str(size), method, seed, cell, probes)
 
 
 def rates(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method that trains at every learning rate, one seed: what its rate in the recipe is chosen from."""
+    """Every method that trains at every learning rate, one short training: what its rate in the recipe is chosen by."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.touch_tasks, 'touch')
     for rate in sorted(recipe.learning_rates):
         for method in recipe.methods:
             if METHODS[method].trains:
-                cell = laboratory.cell(method, recipe.shared_training_set, recipe.seed, learning_rate=rate)
+                changes = recipe.shortened(method, recipe.batch_size) | {'learning_rate': rate}
+                cell = laboratory.cell(method, recipe.shared_training_set, recipe.seed, **changes)
                 yield Entry(f'{rate:g}', method, recipe.seed, cell, probes)
 
 
