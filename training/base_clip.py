@@ -28,15 +28,17 @@ from training.batch_rows import batch_rows
 from training.checkpoint import load_state
 from training.datasets.rendered import render_data
 from training.device import choose_device
+from training.distributed import Processes
 from training.evaluation.rss.simulated import rendered_presses
 from training.interface import Batch, LossTerm, Samples, to_device
 from training.losses.info_nce import learned_temperature, symmetric_info_nce
 from training.networks.clip_folder import ClipTokenizer
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
-from training.networks.three_towers import embed_class_token, embed_text
+from training.networks.three_towers import embed
 from training.objectives.clip_method import run_progress, trimmed_tokens
 from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
 from training.retrieval import retrieval
+from training.run_checks import check_run
 from training.trainer import Trainer
 from visuotactile_ros.command_line import command
 from visuotactile_ros.files import write_atomically
@@ -102,8 +104,8 @@ class BaseClipObjective:
         return retrieval('caption', torch.cat(vision) @ torch.cat(text).T)
 
     def _encode(self, view: Tensor, batch: Batch, patch_dropout: float) -> dict[str, Tensor]:
-        return {'vision': embed_class_token(self._vision, self._vision.tokens(view, patch_dropout)),
-                'text': embed_text(self._text, trimmed_tokens(batch))}
+        return {'vision': embed(self._vision, self._vision.tokens(view, patch_dropout)),
+                'text': embed(self._text, trimmed_tokens(batch))}
 
 
 def learn_tokenizer(captions: Sequence[str], vocabulary_size: int) -> CLIPTokenizer:
@@ -157,6 +159,9 @@ def train_base_clip(recipe: BaseClipRecipe, output: Path) -> dict:
         ConfigurationError: The folder holds the run of another recipe, or the rendered data is that of another.
     """
     rendering, run = load_recipe(Path(recipe.rendered_by), TlvCoreRecipe), output / _RUN_FOLDER
+    resume = (run / 'state.json').exists()
+    # Before anything is written: a tokenizer of another recipe would not fit the weights that are there.
+    check_run(recipe, run, resume, Processes.only_one(recipe.device))
     tokenizer = learn_tokenizer(render_data(rendering).captions('train'), recipe.vocabulary_size)
     tokenizer.save_pretrained(output)
     encoder = ClipTokenizer(output)
@@ -165,7 +170,6 @@ def train_base_clip(recipe: BaseClipRecipe, output: Path) -> dict:
     torch.manual_seed(recipe.seed)
     clip = new_clip(recipe, rendering.image_size_px, tokenizer).to(choose_device(recipe.device))
     objective = BaseClipObjective(clip, recipe, validation)
-    resume = (run / 'state.json').exists()
     metrics = Trainer(objective, train, recipe, run, resume).run()
     clip.save_pretrained(output)
     report = {'simulated': True, 'recipe': recipe_as_dict(recipe), 'views': len(train), 'validation': metrics,

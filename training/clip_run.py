@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from training.datasets.prepared import PreparedDataset
 from training.datasets.prepared_triplets import TRAIN, VALIDATION, PreparedTriplets
 from training.distributed import Processes
 from training.interface import Objective
 from training.networks.clip_folder import ClipTokenizer, read_clip_config
 from training.objectives.methods import METHODS
 from training.run_checks import check_samples
+from visuotactile_ros.errors import ConfigurationError
 
 RECIPES = {method.recipe().objective: method.recipe for method in METHODS.values() if method.trains}
 
@@ -26,11 +28,16 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
 
     Raises:
         ConfigurationError, ModelError: A data folder or the folder of the CLIP is missing or not what it should be, or
-            there are fewer samples than one batch.
+            there are fewer samples than one batch; the data has frames of a sensor kind that is not listed.
     """
     del output, resume
     base = Path(recipe.base)
     tokenizer = ClipTokenizer(base)
+    kinds = {kind for folder in recipe.data for kind in PreparedDataset(folder).manifest['sensors'] if kind}
+    unlisted = sorted(kinds - {*recipe.sensor_kinds})
+    if unlisted:   # they would be trained on as frames of an unknown sensor
+        raise ConfigurationError(f'the data has frames of {unlisted[0]!r}, which is not among sensor_kinds',
+                                 'Add it to sensor_kinds')
     config = read_clip_config(base)
     train, validation = (
         PreparedTriplets(recipe.data, split, tokenizer, config.text_config.max_position_embeddings,

@@ -34,6 +34,11 @@ class Processes:
         self.rank, self.size, self.device = rank, size, device
         self._loader_group: distributed.ProcessGroup | None = None
 
+    @classmethod
+    def only_one(cls, device: str) -> Processes:
+        """Give the process of a run that has no other; `device` is one of auto, cpu, cuda."""
+        return cls(0, 1, choose_device(device))
+
     @property
     def is_first(self) -> bool:
         """Whether this is the process that writes."""

@@ -78,7 +78,7 @@ def export_checkpoint(checkpoint: Path, output: Path, tower: str, precision: str
         precision: `int8` or `float32`.
 
     Returns:
-        What was measured: parity with torch, size, and the contact errors of torch and of the graph.
+        What was measured: parity with torch, size, and for touch the errors of grip motion of torch and of the graph.
 
     Raises:
         ModelError: The checkpoint is damaged, or the graph differs from torch; nothing is written then.
@@ -132,7 +132,7 @@ def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, pre
     report = {'megabytes': len(content) / 1e6} | _check_parity(expected, actual, precision)
     trained = usual is not None
     if trained and tower == 'touch':
-        report |= _motion_errors(model, graph, content, batch)
+        report |= _motion_errors(model, graph, content, batch) if len(batch['motion']) > 0 else {}
     temperatures = {name: fit_temperature(actual[name], batch[name].numpy()) if trained else 1.0 for name in heads}
     size, frames = recipe.image_size_px, ('B', 1, recipe.image_size_px, recipe.image_size_px, 3)
     tolerance = {name: float(f'{np.clip(TOLERANCE_MARGIN * report[f"largest_{name}_difference"], *bounds):.2g}')
@@ -217,11 +217,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: int64 [N]; UNKNOWN_LABEL is left out.
 
     Returns:
-        The temperature of least negative log-likelihood on a logarithmic grid from 0.1 to 10.
+        The temperature of least negative log-likelihood on a logarithmic grid from 0.1 to 10; 1 without any label.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017, §4.2.
     """
     known = labels != UNKNOWN_LABEL
+    if not known.any():
+        return 1.0
     logits_known, labels_known = torch.from_numpy(logits[known]), torch.from_numpy(labels[known])
     grid = np.geomspace(0.1, 10.0, 201)
     losses = [functional.cross_entropy(logits_known / temperature, labels_known).item() for temperature in grid]

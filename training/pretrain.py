@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         processes = processes_of_run(recipe.device)
         metrics = pretrain(recipe, output, options.resume, processes)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f'Stopped. Continue with --resume; the last checkpoint is in {output}.') from None
+        kept = (output / 'state.json').is_file()
+        raise KeyboardInterrupt(f'Stopped. Continue with --resume; the last checkpoint is in {output}.' if kept else
+                                'Stopped before the first checkpoint.') from None
     if not processes.is_first:
         return 0
     for name, value in metrics.items():

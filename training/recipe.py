@@ -20,13 +20,14 @@ AnyRecipe = TypeVar('AnyRecipe')
 class TrainerRecipe:
     """What the trainer needs to know of any run; it knows no paper."""
 
-    seed: int = setting(0, 'Seed of weights, order of the samples and augmentation', minimum=0)
+    seed: int = setting(0, 'Seed of weights, order of the samples and augmentation', minimum=0,
+                        maximum=2 ** 32 - 1)
     steps: int = setting(1000, 'Optimiser steps of the whole run', minimum=1)
     batch_size: int = setting(128, 'Samples a step, of all processes together', minimum=1)
     learning_rate: float = setting(1e-3, 'Peak learning rate', minimum=0.0)
     warmup_steps: int = setting(100, 'Steps of linear warm-up; a cosine to zero follows', minimum=0)
     weight_decay: float = setting(0.05, 'AdamW weight decay of matrices; vectors have none', minimum=0.0)
-    gradient_clip: float = setting(1.0, 'Largest norm of the gradient', minimum=0.0)
+    gradient_clip: float = setting(1.0, 'Largest norm of the gradient; .inf for no limit', minimum=1e-6)
     threads: int = setting(1, 'Torch threads', minimum=1)
     device: str = setting('auto', 'What to compute on; auto takes a GPU if there is one',
                           choices=('auto', 'cpu', 'cuda'))

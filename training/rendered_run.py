@@ -8,16 +8,15 @@ from typing import Any
 
 import torch
 
-from training.checkpoint import load_checkpoint, load_state
+from training.checkpoint import load_checkpoint
 from training.datasets.rendered import CLASS_NAMES, GRIP_KIND, RenderedTriplets, render_data
 from training.distributed import Processes
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe
-from training.run_checks import check_samples
+from training.run_checks import check_samples, recipe_of_run
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ConfigurationError, ModelError
-from visuotactile_ros.parameters.definition import build_parameters
 from visuotactile_ros.simulation.sensor_profiles import SENSOR_PROFILES
 
 RECIPES = {'tlv_core': TlvCoreRecipe}
@@ -55,9 +54,10 @@ def load_trained(checkpoint: Path) -> Trained:
     """Load a folder that `python -m training.pretrain` wrote.
 
     Raises:
-        ModelError: The checkpoint is missing, torn or damaged.
+        ConfigurationError: It is a checkpoint of another objective.
+        ModelError: It is missing, torn or damaged.
     """
-    recipe = build_parameters(TlvCoreRecipe, load_state(checkpoint)['recipe'], str(checkpoint))
+    recipe = recipe_of_run(checkpoint, TlvCoreRecipe)
     tokenizer = Tokenizer.load(checkpoint / VOCABULARY_FILE)
     model = TlvCore(tlv_core_shape(recipe, tokenizer.vocabulary_size))
     return Trained(recipe, tokenizer, model, load_checkpoint(checkpoint, model))
@@ -105,7 +105,7 @@ def _check_sensor_kinds(recipe: TlvCoreRecipe) -> None:
 
 
 def _check_start(recipe: TlvCoreRecipe, start_from: Path) -> None:
-    before = build_parameters(TlvCoreRecipe, load_state(start_from)['recipe'], str(start_from / 'state.json'))
+    before = recipe_of_run(start_from, TlvCoreRecipe)
     changed = [name for name in SHAPE_SETTINGS if getattr(before, name) != getattr(recipe, name)]
     if changed:
         raise ConfigurationError(f'start_from {start_from} has another network ({", ".join(changed)})',

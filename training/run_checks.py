@@ -7,9 +7,13 @@ from pathlib import Path
 from training.checkpoint import load_state
 from training.device import check_precision
 from training.distributed import Processes
-from training.recipe import TrainerRecipe, recipe_as_dict
+from training.recipe import AnyRecipe, TrainerRecipe, recipe_as_dict
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.definition import build_parameters
+
+# Settings that change how long a run takes, or where its CLIP lies, and at most the last digits of what comes out.
+WITHOUT_INFLUENCE = ('base', 'device', 'threads', 'compile', 'log_every_steps', 'validate_every_steps',
+                     'checkpoint_every_steps')
 
 
 def check_run(recipe: TrainerRecipe, folder: Path, resume: bool, processes: Processes) -> None:
@@ -38,6 +42,20 @@ def check_run(recipe: TrainerRecipe, folder: Path, resume: bool, processes: Proc
         raise ConfigurationError(f'{folder} holds a run already', 'Add --resume, or choose another output folder')
 
 
+def recipe_of_run(folder: Path, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Read the recipe of a run from its checkpoint; a setting that is newer than it had its default then.
+
+    Raises:
+        ConfigurationError: It is the run of another objective.
+        ModelError: There is no checkpoint, or it is damaged.
+    """
+    settings, expected = load_state(folder)['recipe'], getattr(kind, 'objective', None)
+    found = settings.get('objective', expected)
+    if found != expected:
+        raise ConfigurationError(f'{folder} holds a run of {found}, not of {expected}', 'Name another folder')
+    return build_parameters(kind, settings, str(folder / 'state.json'))
+
+
 def check_samples(samples: int, recipe: TrainerRecipe) -> None:
     """Check that there is at least one batch.
 
@@ -50,15 +68,14 @@ def check_samples(samples: int, recipe: TrainerRecipe) -> None:
 
 
 def _check_same_run(recipe: TrainerRecipe, folder: Path, processes: Processes) -> None:
-    state = load_state(folder)
-    # A setting that is newer than the checkpoint had its default then.
-    before = recipe_as_dict(build_parameters(type(recipe), state['recipe'], str(folder / 'state.json')))
-    changed = sorted(name for name, value in recipe_as_dict(recipe).items() if before[name] != value)
+    before = recipe_as_dict(recipe_of_run(folder, type(recipe)))
+    changed = sorted(name for name, value in recipe_as_dict(recipe).items()
+                     if before[name] != value and name not in WITHOUT_INFLUENCE)
     if changed:
         raise ConfigurationError(f'{folder} was trained with another recipe ({", ".join(changed)})',
                                  'Resume with the same recipe or choose another output folder')
     # Sums over other shares are rounded otherwise: the run would no longer be the same to the bit.
-    size = state.get('processes', 1)
+    size = load_state(folder).get('processes', 1)
     if size != processes.size:
         raise ConfigurationError(f'{folder} was trained by {size} processes, not {processes.size}',
                                  f'Resume it with {size}')

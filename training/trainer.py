@@ -13,15 +13,13 @@ from torch import nn
 from training.batch_loader import BatchLoader, StepBatch
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.device import compile_blocks
-from training.distributed import Processes, processes_of_run
+from training.distributed import Processes
 from training.gradient_cache import fill_gradients, total_loss
-from training.interface import Batch, LossTerm, Objective, Samples
+from training.interface import Objective, Samples
 from training.recipe import TrainerRecipe, recipe_as_dict
 from training.run_checks import check_run, check_samples
 from training.run_log import RunLog
 from visuotactile_ros.errors import ConfigurationError
-
-__all__ = ['Batch', 'LossTerm', 'Objective', 'Samples', 'Trainer', 'learning_rate_at', 'make_optimizer']
 
 
 class Trainer:
@@ -44,7 +42,7 @@ class Trainer:
 
     def __init__(self, objective: Objective, samples: Samples, recipe: TrainerRecipe, folder: Path,
                  resume: bool = False, processes: Processes | None = None):
-        processes = processes or processes_of_run(recipe.device)
+        processes = processes or Processes.only_one(recipe.device)
         check_run(recipe, folder, resume, processes)
         check_samples(len(samples), recipe)
         self.objective, self.recipe, self.folder, self.processes = objective, recipe, folder, processes
@@ -104,7 +102,7 @@ class Trainer:
             What to log of it.
 
         Raises:
-            ConfigurationError: The loss was fetched and is no number.
+            ConfigurationError: Loss or norm of the gradient was fetched and is no finite number; nothing is stepped.
         """
         recipe, parameters = self.recipe, list(self.objective.model.parameters())
         rate = learning_rate_at(self.step, recipe)
@@ -119,8 +117,10 @@ class Trainer:
             tensors = {'loss': total_loss(terms), **{f'loss/{name}': term.value for name, term in terms.items()},
                        'gradient_norm': norm}
             values = dict(zip(tensors, torch.stack([tensor.detach().double() for tensor in tensors.values()]).tolist()))
-            if not math.isfinite(values['loss']):
-                raise ConfigurationError(f'the loss is {values["loss"]} at step {self.step}', 'Lower learning_rate')
+            for name in ('loss', 'gradient_norm'):
+                if not math.isfinite(values[name]):
+                    raise ConfigurationError(f'the {name.replace("_", " ")} is {values[name]} at step {self.step}',
+                                             'Lower learning_rate')
         self.optimizer.step()
         self.step += 1
         return values | {'learning_rate': rate}

@@ -11,6 +11,7 @@ from training.networks.bridged_clip import BridgedClip
 
 IMAGE_SIZE_PX, SENSORS, RANK = 12, 3, 3
 IMAGE_DEPTH, TEXT_DEPTH = 5, 3
+TEMPERATURE = 0.05
 VOCABULARY, END_OF_TEXT = 40, 39
 
 
@@ -31,7 +32,7 @@ def small_clip(eos_token_id: int = 2) -> CLIPModel:
 def bridged_clip(reading: Reading = PAPER, trained: bool = True, **options) -> BridgedClip:
     """Bridge a small CLIP; `trained` moves what starts at zero."""
     changes = {name: options.pop(name) for name in list(options) if name in Reading.__dataclass_fields__}
-    model = BridgedClip(small_clip(), SENSORS, RANK, dataclasses.replace(reading, **changes), **options)
+    model = BridgedClip(small_clip(), SENSORS, RANK, dataclasses.replace(reading, **changes), TEMPERATURE, **options)
     if trained:
         with torch.no_grad():
             for tensor in model.parameters():

@@ -24,8 +24,9 @@ from training.base_clip import (
 )
 from training.clip_recipe import TlvCoreClipRecipe
 from training.networks.clip_folder import ClipTokenizer, load_clip
-from training.objectives.tlv_core_clip import build_tlv_core_clip
+from training.objectives.tlv_core_clip import TlvCoreClipObjective
 from training.recipe import load_recipe
+from visuotactile_ros.errors import ConfigurationError
 
 CAPTIONS = ['A hard metal ball.', 'A soft rubber rod, ribbed.', 'The fingertip presses a hard ball.'] * 3
 
@@ -48,7 +49,7 @@ def test_the_folder_is_read_by_the_loader_of_published_ones_and_bridged_in_its_u
     clip = load_clip(root / 'base')
     assert clip.vision_model.config.num_hidden_layers == 2 * clip.text_model.config.num_hidden_layers
     assert report['parameters']['all'] == sum(tensor.numel() for tensor in clip.parameters())
-    objective = build_tlv_core_clip(TlvCoreClipRecipe(base=str(root / 'base')), None)
+    objective = TlvCoreClipObjective.build(TlvCoreClipRecipe(base=str(root / 'base')), None)
     assert {name: len(adapters) for name, adapters in objective.model.adapters.items()} == {
         'touch': recipe.text_depth, 'vision': recipe.text_depth, 'text': recipe.text_depth}
     assert json.loads((root / 'base' / REPORT_FILE).read_text()) == report and report['simulated'] is True
@@ -59,7 +60,7 @@ def test_text_ends_where_the_configuration_says(root, trained):
     config = load_clip(root / 'base').config.text_config
     assert (tokens[np.arange(3), lengths - 1] == config.eos_token_id).all()
     assert config.eos_token_id != 2, 'which old configurations name and the loader takes for the highest id'
-    assert tokens.max() < config.vocab_size == ClipTokenizer(root / 'base').vocabulary_size
+    assert tokens.max() < config.vocab_size
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(root, trained, tmp_path):
@@ -81,6 +82,14 @@ def test_an_interrupted_run_ends_with_the_same_weights(root, trained, tmp_path):
     weights = load_clip(tmp_path).state_dict()
     for name, tensor in load_clip(root / 'base').state_dict().items():
         assert torch.equal(tensor, weights[name]), name
+
+
+def test_another_recipe_is_refused_before_it_touches_a_finished_base(root, trained):
+    recipe, _ = trained
+    before = {path: path.read_bytes() for path in (root / 'base').rglob('*') if path.is_file()}
+    with pytest.raises(ConfigurationError, match='another recipe .vocabulary_size'):
+        train_base_clip(dataclasses.replace(recipe, vocabulary_size=recipe.vocabulary_size + 1), root / 'base')
+    assert before == {path: path.read_bytes() for path in (root / 'base').rglob('*') if path.is_file()}
 
 
 @settings(deadline=None, max_examples=20)

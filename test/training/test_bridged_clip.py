@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from small_clip import IMAGE_DEPTH, RANK, SENSORS, TEXT_DEPTH, bridged_clip, captions, frames, small_clip
+from small_clip import IMAGE_DEPTH, RANK, SENSORS, TEMPERATURE, TEXT_DEPTH, bridged_clip, captions, frames, small_clip
 from transformers import CLIPConfig, CLIPModel
 
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -206,13 +206,13 @@ def test_decoupled_learning_reaches_the_adapters_reversed_but_in_the_code_only_r
 
 
 def test_temperature_is_constant_or_learned_from_0_07_and_never_below_0_01():
-    assert bridged_clip().temperature(0.05) == 0.05
+    assert bridged_clip().temperature() == TEMPERATURE
     model = bridged_clip(RELEASED_CODE)
-    assert model.temperature(0.05).item() == pytest.approx(0.07)
+    assert model.temperature().item() == pytest.approx(0.07)
     with torch.no_grad():
         model.log_scale.fill_(10.0)
-    assert model.temperature(0.05).item() == pytest.approx(0.01)
-    model.temperature(0.05).backward()
+    assert model.temperature().item() == pytest.approx(0.01)
+    model.temperature().backward()
     assert model.log_scale.grad.item() != 0, 'it can come back from the limit'
 
 
@@ -234,7 +234,7 @@ def test_checkpoint_holds_what_is_trained_and_fits_the_same_clip_only(tmp_path):
         other = small_clip()
         other.text_projection.weight[0, 0] += 1.0
     with pytest.raises(ModelError, match='does not fit its recipe'):
-        load_checkpoint(tmp_path, BridgedClip(other, SENSORS, RANK, PAPER))
+        load_checkpoint(tmp_path, BridgedClip(other, SENSORS, RANK, PAPER, TEMPERATURE))
     with pytest.raises(ModelError, match='does not fit its recipe'):
         load_checkpoint(tmp_path, bridged_clip(shared_transform_per_level=True))
 
@@ -243,7 +243,7 @@ def test_text_tower_deeper_than_the_image_towers_is_refused():
     clip = small_clip()
     del clip.vision_model.encoder.layers[:IMAGE_DEPTH - TEXT_DEPTH + 1]
     with pytest.raises(ConfigurationError, match='3 text layers cannot be bridged to 2 image layers'):
-        BridgedClip(clip, SENSORS, RANK, PAPER)
+        BridgedClip(clip, SENSORS, RANK, PAPER, TEMPERATURE)
 
 
 @pytest.mark.parametrize(('reading', 'trained'), [
@@ -261,7 +261,7 @@ def test_share_of_vit_l_14_that_is_trained_is_0_30_percent(reading, trained):
                            'num_attention_heads': 16, 'image_size': 224, 'patch_size': 14},
             text_config={'hidden_size': 768, 'intermediate_size': 3072, 'num_hidden_layers': 12,
                          'num_attention_heads': 12}))
-        counts = parameter_counts(BridgedClip(clip, sensors=5, adapter_rank=32, reading=reading))
+        counts = parameter_counts(BridgedClip(clip, 5, 32, reading, TEMPERATURE))
     assert counts[0] == trained
     assert counts[1] - trained == 2 * (303_179_776 + 786_432) + 123_060_480 + 589_824, 'three towers, each with its own'
     assert round(100 * counts[0] / counts[1], 2) == 0.30

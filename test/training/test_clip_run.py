@@ -79,6 +79,7 @@ def test_a_method_is_trained_on_prepared_data(recipe_of, tmp_path, name):
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'base': 'nowhere'}, 'nowhere holds no tokenizer'),
     ({'data': ('nowhere',)}, 'nowhere'),
+    ({'sensor_kinds': ('digit', 'gelsigt')}, "frames of 'gelsight', which is not among sensor_kinds. Add it"),
     ({'batch_size': 49}, '48 samples are fewer than one batch of 49'),
 ])
 def test_what_is_missing_is_said_before_anything_starts(recipe_of, tmp_path, changes, message):

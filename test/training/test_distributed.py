@@ -27,8 +27,7 @@ from visuotactile_ros.errors import ConfigurationError
 RECIPE = TrainerRecipe(steps=6, batch_size=12, learning_rate=1e-2, warmup_steps=2, weight_decay=0.2, device='cpu',
                        checkpoint_every_steps=3, log_every_steps=1)
 CACHED = dataclasses.replace(RECIPE, gradient_cache_chunk=4)
-# No patch dropout: what a tower draws by itself is drawn per process.
-TLV_CORE = dataclasses.replace(TLV_CORE_RECIPE, steps=1, batch_size=12, grips_per_step=4, patch_dropout=0.0,
+TLV_CORE = dataclasses.replace(TLV_CORE_RECIPE, steps=1, batch_size=12, grips_per_step=4, patch_dropout=0.5,
                                device='cpu')
 
 

@@ -27,8 +27,11 @@ DATA = {'train_samples': 80, 'validation_samples': 12, 'held_out_samples': 4, 'u
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
     """An untrained checkpoint beside a handful of rendered samples."""
-    folder = tmp_path_factory.mktemp('checkpoint')
-    recipe = TlvCoreRecipe(data=str(folder / 'data'), **TINY, **DATA)
+    return written(tmp_path_factory.mktemp('checkpoint'))
+
+
+def written(folder, **settings):
+    recipe = TlvCoreRecipe(data=str(folder / 'data'), **TINY, **DATA, **settings)
     tokenizer = Tokenizer.train(['a rough ball'], 260)
     tokenizer.save(folder / VOCABULARY_FILE)
     torch.manual_seed(0)
@@ -60,6 +63,11 @@ def test_exported_touch_tower_gives_what_torch_gives(checkpoint, tmp_path):
         np.testing.assert_allclose(prediction.embedding, expected[0].numpy(), atol=1e-5)
         np.testing.assert_allclose(prediction.heads['material'], material.softmax(1)[0].numpy(), atol=1e-4)
         np.testing.assert_allclose(again.embedding, prediction.embedding, atol=1e-6)
+
+
+def test_a_model_without_grips_is_exported_without_their_motion(tmp_path):
+    report = export_checkpoint(written(tmp_path, grip_share=0.0), tmp_path / 'tiny', 'touch', 'float32')
+    assert 'smallest_cosine_to_torch' in report and not any(name.startswith('motion_') for name in report)
 
 
 def test_int8_vision_tower_is_accepted_and_close(checkpoint, tmp_path):
@@ -121,6 +129,7 @@ def test_temperature_undoes_overconfidence():
     labels = np.array([generator.choice(3, p=row) for row in probabilities])
     labels[::10] = -1
     assert fit_temperature(3 * logits, labels) == pytest.approx(3.0, rel=0.15)
+    assert fit_temperature(logits, np.full(4000, -1)) == 1.0, 'nothing tells'
 
 
 @pytest.mark.parametrize(('arguments', 'text'), [

@@ -38,6 +38,8 @@ def test_shipped_recipe_gives_a_network_that_encodes():
     ('learning_rat: 0.1', "Did you mean 'learning_rate'"),
     ('steps: many', 'not a int'),
     ('steps: 0', 'Give a value between 1 and'),
+    ('gradient_clip: 0', 'Give a value'),
+    ('seed: 4294967296', 'Give a value between 0 and'),
     ('temperature: .nan', 'not finite'),
     ('- steps', 'is not a recipe'),
     ('1: steps', 'is not a recipe'),
@@ -85,13 +87,15 @@ def test_every_paper_has_a_recipe_of_its_name(name):
     ({'sensor_kinds': ('digit',)}, 'grips are felt by gelsight_mini_markers'),
     ({'batch_size': 101}, '100 samples are fewer than one batch of 101'),
     ({'start_from': 'nowhere'}, 'nowhere holds no checkpoint'),
+    ({'start_from': 'linked'}, 'linked holds a run of tlv_link, not of tlv_core. Name another folder'),
     ({'start_from': 'other'}, 'has another network .width'),
     ({'start_from': 'half'}, 'half holds no model.safetensors'),
 ])
 def test_run_that_cannot_succeed_is_refused_before_anything_is_rendered(tmp_path, monkeypatch, changes, message):
     monkeypatch.chdir(tmp_path)
     recipe = TlvCoreRecipe(train_samples=100, batch_size=4, data='data', device='cpu')
-    for name, earlier in (('other', dataclasses.replace(recipe, width=96)), ('half', recipe)):
+    for name, earlier in (('other', dataclasses.replace(recipe, width=96)), ('half', recipe),
+                          ('linked', recipe_kind('tlv_link')())):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'state.json').write_text(json.dumps({'recipe': recipe_as_dict(earlier)}))
     with pytest.raises((ConfigurationError, ModelError), match=message):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_clip import SENSORS, bridged_clip, captions, frames, small_clip
 
 from training.clip_recipe import PAPER, RELEASED_CODE, TlvCoreClipRecipe
-from training.objectives.tlv_core_clip import PAIRS, TlvCoreClipObjective, build_tlv_core_clip
+from training.objectives.clip_method import ClipMethod
+from training.objectives.tlv_core_clip import TlvCoreClipObjective
 from training.recipe import load_recipe
 from training.trainer import Trainer
 from visuotactile_ros.errors import ConfigurationError, ModelError
@@ -83,7 +84,7 @@ def test_loss_is_equation_6_of_the_samples_that_have_both_modalities_of_a_pair(r
     columns = dict(zip(('has_touch', 'has_view', 'has_text', 'sensor_id'), map(torch.tensor, zip(*rows)), strict=True))
     has = {'touch': columns['has_touch'], 'vision': columns['has_view'], 'text': columns['has_text']}
     terms = TlvCoreClipObjective(SHARED[PAPER], RECIPE, RandomSamples()).loss_terms(encoded, columns)
-    for first, second in PAIRS:
+    for first, second in ClipMethod.pair_weights:
         both = [row for row in range(len(rows)) if has[first][row] and has[second][row]]
         term = terms[f'{first}_{second}']
         expected = slow_info_nce(encoded[first][both].tolist(), encoded[second][both].tolist(), 0.05) if both else 0.0
@@ -218,7 +219,7 @@ def test_code_feeds_zeros_for_text_and_touch_for_views_and_averages_the_pairs():
     for name, term in terms.items():
         assert term.value.item() == pytest.approx(expected[name].value.item(), rel=1e-5)
         assert term.weight == (0.1 if name == 'decoupled_learning' else 1 / 3)
-    sharper = slow_info_nce(encoded['touch'].tolist(), encoded['vision'].tolist(), trained.model.temperature(0.05))
+    sharper = slow_info_nce(encoded['touch'].tolist(), encoded['vision'].tolist(), trained.model.temperature())
     assert terms['touch_vision'].value.item() == pytest.approx(float(sharper), rel=1e-4)
 
 
@@ -259,13 +260,13 @@ def test_retrieval_of_wrong_views_is_not_perfect():
 def test_model_is_built_from_a_folder_and_says_how_much_of_it_is_trained(tmp_path, capsys):
     small_clip().save_pretrained(tmp_path)
     recipe = dataclasses.replace(RECIPE, base=str(tmp_path))
-    built = build_tlv_core_clip(recipe, RandomSamples())
+    built = TlvCoreClipObjective.build(recipe, RandomSamples())
     trained = sum(tensor.numel() for tensor in built.model.parameters() if tensor.requires_grad)
     assert f'trained: {trained:,} of ' in capsys.readouterr().err
-    again = build_tlv_core_clip(recipe, RandomSamples()).model.state_dict()
+    again = TlvCoreClipObjective.build(recipe, RandomSamples()).model.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in built.model.state_dict().items())
     with pytest.raises(ModelError, match='Copy the whole folder'):
-        build_tlv_core_clip(dataclasses.replace(recipe, base=str(tmp_path / 'nowhere')), RandomSamples())
+        TlvCoreClipObjective.build(dataclasses.replace(recipe, base=str(tmp_path / 'nowhere')), RandomSamples())
 
 
 def test_shipped_recipe_is_that_of_the_paper():

@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.batch_loader import sample_indices
 from training.gradient_cache import fill_gradients, total_loss
+from training.interface import LossTerm
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe
-from training.trainer import LossTerm, Trainer, learning_rate_at, make_optimizer
+from training.trainer import Trainer, learning_rate_at, make_optimizer
 from visuotactile_ros.errors import ConfigurationError, ModelError
 
 CLASSES = {'material': 3, 'grasp_success': 2}
@@ -235,6 +236,17 @@ def test_loss_that_is_no_number_stops_the_run_before_it_spoils_the_weights(tmp_p
     before = {name: value.clone() for name, value in run.objective.model.state_dict().items()}
     run.objective.loss_terms = lambda encoded, batch: {'bad': LossTerm(encoded['touch'].sum() * float('nan'), 1.0)}
     with pytest.raises(ConfigurationError, match='the loss is nan at step 0. Lower learning_rate'):
+        run.run()
+    for name, value in run.objective.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_gradient_that_is_no_number_stops_the_run_before_it_spoils_the_weights(tmp_path):
+    run = trainer(tmp_path)
+    before = {name: value.clone() for name, value in run.objective.model.state_dict().items()}
+    # The root of zero is a number, and its slope is none.
+    run.objective.loss_terms = lambda encoded, batch: {'bad': LossTerm((0 * encoded['touch']).abs().sum().sqrt(), 1.0)}
+    with pytest.raises(ConfigurationError, match='the gradient norm is nan at step 0. Lower learning_rate'):
         run.run()
     for name, value in run.objective.model.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -28,10 +28,10 @@ from training.datasets.sampled_contacts import (
     sample_grip,
     sample_press,
 )
+from training.interface import Batch
 from training.networks.tlv_core import MOTION_QUANTITIES
 from training.recipe import TlvCoreRecipe
 from training.tokenizer import Tokenizer
-from training.trainer import Batch
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.inference.encoder import resize_for_model
 from visuotactile_ros.simulation.contact import ContactState

@@ -12,7 +12,7 @@ from transformers import CLIPModel
 
 from training.networks.lora import tune_with_lora
 from training.networks.sensor_tokens import SensorTokens
-from training.networks.three_towers import ThreeTowers, embed_class_token
+from training.networks.three_towers import ThreeTowers, embed
 from training.networks.touch_decoder import TouchDecoder
 
 
@@ -75,7 +75,7 @@ class AnyTouchTowers(ThreeTowers):
             float32 [B, D], unit length.
         """
         tokens = self.touch.tokens(frames, patch_dropout)
-        return embed_class_token(self.touch, self._with_sensor(tokens, sensor_id, hidden_sensor))
+        return embed(self.touch, self._with_sensor(tokens, sensor_id, hidden_sensor))
 
     def reconstruction_error(self, frames: Tensor, sensor_id: Tensor, order: Tensor, mask_share: float,
                              hidden_sensor: Tensor | None = None) -> Tensor:

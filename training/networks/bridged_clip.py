@@ -12,9 +12,10 @@ from transformers import CLIPModel
 from training.clip_recipe import Reading
 from training.losses.info_nce import START_TEMPERATURE, learned_temperature
 from training.networks.bridging_adapter import BridgingAdapter
-from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
+from training.networks.clip_towers import ClipImageTower, ClipTextTower
 from training.networks.frozen_weights import leave_frozen_out
 from training.networks.sensor_aware_modulator import SensorAwareModulator
+from training.networks.unit_length import unit_length
 from visuotactile_ros.errors import ConfigurationError
 
 _TOWERS = ('touch', 'vision', 'text')
@@ -31,6 +32,7 @@ class BridgedClip(nn.Module):
         sensors: S, number of known sensors; id S means unknown.
         adapter_rank: r.
         reading: The paper's or the released code's way.
+        constant_temperature: tau of the contrastive losses, where the reading does not learn it.
         bridging: False leaves the adapters out.
         modulator: False leaves the modulator out, and the bias that it needs.
 
@@ -40,10 +42,10 @@ class BridgedClip(nn.Module):
     Source: TLV-CoRe, sections 3.1 and 3.2.
     """
 
-    def __init__(self, clip: CLIPModel, sensors: int, adapter_rank: int, reading: Reading, bridging: bool = True,
-                 modulator: bool = True):
+    def __init__(self, clip: CLIPModel, sensors: int, adapter_rank: int, reading: Reading, constant_temperature: float,
+                 bridging: bool = True, modulator: bool = True):
         super().__init__()
-        self.sensors, self.reading = sensors, reading
+        self.sensors, self.reading, self.constant_temperature = sensors, reading, constant_temperature
         self.vision, self.text = ClipImageTower(clip), ClipTextTower(clip)
         self.touch = copy.deepcopy(self.vision)
         towers = {modality: getattr(self, modality) for modality in _TOWERS}
@@ -104,9 +106,9 @@ class BridgedClip(nn.Module):
         """Encode captions int64 [B, L] to z^L, float32 [B, D], unit length."""
         return unit_length(self.text.projection(self._run('text', tokens)))
 
-    def temperature(self, constant: float) -> float | Tensor:
+    def temperature(self) -> float | Tensor:
         """Give tau of the contrastive losses: learned where the reading says so, else the constant."""
-        return constant if self.log_scale is None else learned_temperature(self.log_scale)
+        return self.constant_temperature if self.log_scale is None else learned_temperature(self.log_scale)
 
     def _run(self, modality: str, tokens: Tensor) -> Tensor:
         tower, adapters = getattr(self, modality), self.adapters[modality]

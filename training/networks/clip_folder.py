@@ -86,11 +86,6 @@ class ClipTokenizer:
             raise ModelError(f'the tokenizer in {folder} cannot be read: {str(error).splitlines()[0].rstrip(".")}',
                              _WHAT_TO_COPY) from error
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of ids."""
-        return len(self._tokenizer)
-
     def encode_batch(self, texts: Sequence[str], context_length: int = 77) -> tuple[np.ndarray, np.ndarray]:
         """Encode captions side by side.
 

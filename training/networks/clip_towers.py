@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import CLIPModel
 
 from training.batch_rows import batch_rows
@@ -117,8 +116,3 @@ class ClipTextTower(nn.Module):
         # equal ids, argmax takes the first.
         ends = tokens if self.end_of_text == _WRONG_END_OF_TEXT else (tokens == self.end_of_text).int()
         return self.final_norm(features[torch.arange(len(tokens), device=tokens.device), ends.argmax(dim=1)])
-
-
-def unit_length(embedding: Tensor) -> Tensor:
-    """Scale embeddings [B, D] to unit length, float32."""
-    return functional.normalize(embedding.float(), dim=-1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel, PerceiverConfig, PerceiverModel
 
 from training.networks.clip_towers import ClipImageTower
-from training.networks.three_towers import ThreeTowers, embed_class_token
+from training.networks.three_towers import ThreeTowers, embed
 from visuotactile_ros.errors import ConfigurationError
 
 
@@ -70,7 +70,7 @@ class LensTowers(ThreeTowers):
         if self.lens is not None:
             latents = self.touch.pre_norm(self.lens(tokens[:, 1:]))
             tokens = torch.cat([tokens[:, :1], latents], dim=1)
-        return embed_class_token(self.touch, tokens)
+        return embed(self.touch, tokens)
 
 
 def _layer_groups(tower: ClipImageTower) -> list[list[nn.Module]]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from training.losses.info_nce import LARGEST_SCALE, START_TEMPERATURE, learned_temperature
-from training.networks.clip_towers import ClipImageTower, ClipTextTower, unit_length
+from training.networks.clip_towers import ClipImageTower, ClipTextTower
 from training.networks.frozen_weights import leave_frozen_out
+from training.networks.unit_length import unit_length
 
 
 class ThreeTowers(nn.Module):
@@ -45,28 +46,28 @@ class ThreeTowers(nn.Module):
         Returns:
             float32 [B, D], unit length.
         """
-        return embed_class_token(self.touch, self.touch.tokens(frames, patch_dropout))
+        return embed(self.touch, self.touch.tokens(frames, patch_dropout))
 
     def vision_embedding(self, frames: Tensor, patch_dropout: float = 0.0) -> Tensor:
         """Encode views [B, 1, H, W, 3], RGB, 0..255, to float32 [B, D], unit length."""
-        return embed_class_token(self.vision, self.vision.tokens(frames, patch_dropout))
+        return embed(self.vision, self.vision.tokens(frames, patch_dropout))
 
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """Encode captions int64 [B, L] to float32 [B, D], unit length."""
-        return embed_text(self.text, tokens)
+        return embed(self.text, tokens)
 
     def temperature(self) -> Tensor:
         """Give the temperature of the contrastive losses, a scalar."""
         return learned_temperature(self.log_scale, self.largest_scale)
 
 
-def embed_class_token(tower: ClipImageTower, tokens: Tensor) -> Tensor:
-    """Run the blocks over tokens [B, N, width], the class token first, to float32 [B, D], unit length."""
-    return unit_length(tower.projection(tower(tokens, _unchanged)))
+def embed(tower: ClipImageTower | ClipTextTower, tokens: Tensor) -> Tensor:
+    """Run the blocks over tokens, to float32 [B, D], unit length.
 
-
-def embed_text(tower: ClipTextTower, tokens: Tensor) -> Tensor:
-    """Run the blocks over token ids int64 [B, L], to float32 [B, D], unit length."""
+    Args:
+        tower: The tower.
+        tokens: [B, N, width] of an image tower, the class token first; ids int64 [B, L] of a text tower.
+    """
     return unit_length(tower.projection(tower(tokens, _unchanged)))
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from training.networks.sensor_aware_modulator import SensorAwareModulator
 from training.networks.text_transformer import TextTransformer
 from training.networks.transformer_block import initialise_linear
+from training.networks.unit_length import unit_length
 from training.networks.vision_transformer import VisionTransformer
 
 CONTACT_QUANTITIES = ('normal_force_n', 'shear_x_mm', 'shear_y_mm', 'twist_deg')
@@ -61,6 +61,8 @@ class TlvCore(nn.Module):
     Args:
         shape: Sizes.
 
+    W_sh is one matrix a level, as in the published code; eq. 4 writes one without an index. Weights are shipped so.
+
     Source: TLV-CoRe, section 3; heads and the contact read-out are ours.
     """
 
@@ -94,17 +96,17 @@ class TlvCore(nn.Module):
 
     def touch_embedding(self, feature: Tensor, sensor_id: Tensor) -> Tensor:
         """Turn h^T [B, width] and sensor ids int64 [B] (S is unknown) into z^T, float32 [B, D], unit length."""
-        return functional.normalize(self.projections['touch'](self.modulator(feature, sensor_id)), dim=-1)
+        return unit_length(self.projections['touch'](self.modulator(feature, sensor_id)))
 
     def vision_embedding(self, frames: Tensor, patch_dropout: float = 0.0) -> Tensor:
         """Encode object views [B, 1, H, W, 3], 0..255, to z^V, float32 [B, D], unit length."""
         feature = self.vision(frames, self.shared_transforms, patch_dropout)
-        return functional.normalize(self.projections['vision'](feature), dim=-1)
+        return unit_length(self.projections['vision'](feature))
 
     def text_embedding(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Encode captions int64 [B, L] of the given lengths to z^L, float32 [B, D], unit length."""
         feature = self.text(tokens, lengths, self.shared_transforms)
-        return functional.normalize(self.projections['text'](feature), dim=-1)
+        return unit_length(self.projections['text'](feature))
 
     def class_logits(self, embedding: Tensor) -> dict[str, Tensor]:
         """Read the heads from embeddings [B, D]: logits float32 [B, classes] by name."""

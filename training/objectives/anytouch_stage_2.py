@@ -20,7 +20,7 @@ from visuotactile_ros.parameters.definition import setting
 
 @dataclass(frozen=True)
 class AnyTouchReading:
-    """Every place where the released code does something else than the paper, one field each.
+    """What `released_code` switches, one field each; the recipe lists what else differs from the paper.
 
     Read in GeWu-Lab/AnyTouch at 9c43a1a (2026-01-13).
 
@@ -43,7 +43,7 @@ class AnyTouchRecipe(ClipMethodRecipe):
     """A run of the second stage of AnyTouch on single frames, from CLIP."""
 
     objective: str = setting('anytouch_stage_2', 'What is trained', choices=('anytouch_stage_2',))
-    released_code: bool = setting(False, 'Do what the released code does wherever it leaves the paper')
+    released_code: bool = setting(False, 'Do what the released code does in the places of AnyTouchReading')
     touch_tuning: str = setting('full', 'How the touch tower is trained: all of it as AnyTouch does, or by low-rank '
                                         'updates, which makes the share that table 1 of TLV-CoRe prints',
                                 choices=('full', 'lora'))

@@ -10,7 +10,7 @@ from training.clip_recipe import TlvCoreClipRecipe
 from training.interface import Objective, Samples
 from training.objectives.anytouch_stage_2 import AnyTouchObjective, AnyTouchRecipe
 from training.objectives.frozen_clip import FrozenClipObjective, FrozenClipRecipe
-from training.objectives.tlv_core_clip import build_tlv_core_clip
+from training.objectives.tlv_core_clip import TlvCoreClipObjective
 from training.objectives.tlv_link import TlvLinkObjective, TlvLinkRecipe
 from training.objectives.vit_lens_2 import VitLens2Objective, VitLens2Recipe
 from training.recipe import TrainerRecipe
@@ -37,5 +37,5 @@ METHODS = {
     'tlv_link': MethodEntry(TlvLinkRecipe, TlvLinkObjective.build),
     'vit_lens_2': MethodEntry(VitLens2Recipe, VitLens2Objective.build),
     'anytouch': MethodEntry(AnyTouchRecipe, AnyTouchObjective.build),
-    'tlv_core': MethodEntry(TlvCoreClipRecipe, build_tlv_core_clip),
+    'tlv_core': MethodEntry(TlvCoreClipRecipe, TlvCoreClipObjective.build),
 }

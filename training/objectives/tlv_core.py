@@ -95,7 +95,10 @@ class TlvCoreObjective:
         return terms
 
     def validate(self) -> dict[str, float]:
-        """Return accuracies, errors of the contact read-out and touch-to-vision retrieval on validation samples."""
+        """Return accuracies, errors of the contact read-out and retrieval of views by touch on validation samples.
+
+        The gallery of the retrieval is the first 200 to 399 of them.
+        """
         touch, vision, motions, batches = [], [], [], []
         for indices in np.array_split(np.arange(len(self.validation)), max(1, len(self.validation) // 200)):
             batch = to_device(self.validation.batch(indices), self.device)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import CLIPModel
 
 from training.clip_recipe import TlvCoreClipRecipe
-from training.interface import Batch, LossTerm, Samples
+from training.interface import Batch, LossTerm
 from training.losses.decoupled_learning import decoupled_learning
-from training.losses.info_nce import symmetric_info_nce
-from training.networks.bridged_clip import BridgedClip, parameter_counts
-from training.networks.clip_folder import load_clip
+from training.networks.bridged_clip import BridgedClip
 from training.objectives.clip_method import ClipMethod, has, trimmed_tokens, with_touch_for_missing_views
-
-PAIRS = (('touch', 'vision'), ('touch', 'text'), ('vision', 'text'))
 
 
 class TlvCoreClipObjective(ClipMethod):
@@ -33,6 +28,18 @@ class TlvCoreClipObjective(ClipMethod):
     Source: TLV-CoRe, section 3.3, eq. 6.
     """
 
+    @staticmethod
+    def make_model(clip: CLIPModel, recipe: TlvCoreClipRecipe) -> BridgedClip:
+        """Bridge the towers of a CLIP."""
+        return BridgedClip(clip, len(recipe.sensor_kinds), recipe.adapter_rank, recipe.reading, recipe.temperature,
+                           recipe.bridging, recipe.modulator)
+
+    @property
+    def pair_weights(self) -> Mapping[tuple[str, str], float]:
+        """Weight of the contrastive loss of each two modalities."""
+        pairs = ClipMethod.pair_weights
+        return dict.fromkeys(pairs, 1 / len(pairs)) if self.model.reading.mean_of_pairs else pairs
+
     def loss_terms(self, encoded: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         """Compare the samples with each other.
 
@@ -41,16 +48,10 @@ class TlvCoreClipObjective(ClipMethod):
             batch: Its sensor_id and has_touch, has_view, has_text.
         """
         model, recipe = self.model, self.recipe
-        temperature = model.temperature(recipe.temperature)
-        weight = 1 / len(PAIRS) if model.reading.mean_of_pairs else 1.0
-        masks = self._masks(batch)
-        terms = {f'{first}_{second}': LossTerm(symmetric_info_nce(
-            encoded[first], encoded[second], temperature, masks[f'{first}_{second}']), weight)
-            for first, second in PAIRS}
-        terms['decoupled_learning'] = LossTerm(decoupled_learning(
+        own = LossTerm(decoupled_learning(
             encoded['tactile_feature'], batch['sensor_id'], model.sensor_centroids, recipe.temperature,
-            masks['decoupled_learning'], model.reading.reverse_gradient), recipe.decoupled_learning_weight)
-        return terms
+            self._masks(batch)['decoupled_learning'], model.reading.reverse_gradient), recipe.decoupled_learning_weight)
+        return super().loss_terms(encoded, batch) | {'decoupled_learning': own}
 
     def validate(self) -> dict[str, float]:
         """Return what `ClipMethod.validate` does, and the condition number of W_sh."""
@@ -75,19 +76,3 @@ class TlvCoreClipObjective(ClipMethod):
             batch = {**with_touch_for_missing_views(batch), 'has_text': torch.ones_like(has(batch, 'text'))}
         return super()._masks(batch) | {
             'decoupled_learning': has(batch, 'touch') & (batch['sensor_id'] < self.model.sensors)}
-
-
-def build_tlv_core_clip(recipe: TlvCoreClipRecipe, validation: Samples) -> TlvCoreClipObjective:
-    """Load the CLIP of a recipe, bridge it, and print how much of it is trained.
-
-    Raises:
-        ModelError: The folder of the CLIP is missing, incomplete or damaged.
-        ConfigurationError: Its text tower is deeper than its image towers.
-    """
-    clip = load_clip(Path(recipe.base))
-    torch.manual_seed(recipe.seed)
-    model = BridgedClip(clip, len(recipe.sensor_kinds), recipe.adapter_rank, recipe.reading, recipe.bridging,
-                        recipe.modulator)
-    trained, total = parameter_counts(model)
-    print(f'trained: {trained:,} of {total:,} parameters, {100 * trained / total:.2f} %', file=sys.stderr)
-    return TlvCoreClipObjective(model, recipe, validation)

@@ -33,6 +33,7 @@ from training.networks.bridged_clip import parameter_counts
 from training.networks.clip_folder import ClipTokenizer, read_clip_config
 from training.objectives.methods import METHODS
 from training.recipe import TrainerRecipe, recipe_as_dict
+from training.run_checks import WITHOUT_INFLUENCE
 from training.trainer import Trainer
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.files import write_atomically
@@ -42,9 +43,6 @@ FORMAT = 1
 # The method whose terms of convergence are logged.
 _OBSERVED = 'tlv_core'
 _FRAMES_AT_ONCE = 128
-# They change how long a cell takes, or where it lies, and nothing else.
-_WITHOUT_INFLUENCE = ('base', 'device', 'threads', 'compile', 'log_every_steps', 'validate_every_steps',
-                      'checkpoint_every_steps')
 _WEIGHTS = ('.safetensors', '.bin')
 
 
@@ -90,7 +88,7 @@ class Laboratory:
         identity = {'format': FORMAT, 'method': method, 'base': self.base_digest}
         if entry.trains:
             identity |= {'seed': seed, 'data': self.benchmark.training_fingerprint(training_set), 'recipe': {
-                name: value for name, value in recipe_as_dict(recipe).items() if name not in _WITHOUT_INFLUENCE}}
+                name: value for name, value in recipe_as_dict(recipe).items() if name not in WITHOUT_INFLUENCE}}
         return Cell(self, method, training_set, recipe, identity)
 
 

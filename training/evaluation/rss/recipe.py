@@ -28,8 +28,8 @@ class RssRecipe(TrainerRecipe):
     training_sets: tuple = setting((EVERYTHING,), 'Training sets of the robustness table; multi is all together')
     synergy_training_sets: tuple = setting((EVERYTHING,), 'Training sets of the synergy table')
     shared_training_set: str = setting(EVERYTHING, 'Training set of the stability and the ablation table')
-    short_share: float = setting(1.0, 'Length of the trainings of the rates and the stability table, as a share of that '
-                                      'of the others', minimum=0.001, maximum=1.0)
+    short_share: float = setting(1.0, 'Length of the trainings of the rates and the stability table, as a share of '
+                                      'that of the others', minimum=0.001, maximum=1.0)
     learning_rates: tuple = setting((0.0001, 0.0003, 0.001, 0.003), 'Learning rates of the rates table', minimum=0.0)
     batch_sizes: tuple = setting((16, 32, 64, 128), 'Batch sizes of the stability table', minimum=2)
     seeds: int = setting(3, 'Trainings of a cell', minimum=1)

@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPModel
 from training.clip_recipe import TlvCoreClipRecipe
 from training.interface import Batch
 from training.networks.bridged_clip import BridgedClip
+from training.objectives.tlv_core_clip import TlvCoreClipObjective
 
 
 def vit_l14() -> CLIPConfig:
@@ -43,8 +44,7 @@ def random_model(config: CLIPConfig, recipe: TlvCoreClipRecipe, device: torch.de
     """Make the network of a recipe on the device, its CLIP of random numbers."""
     torch.manual_seed(recipe.seed)
     with device:   # drawn where they are used: 734 million numbers take a CPU a while
-        return BridgedClip(CLIPModel(config), len(recipe.sensor_kinds), recipe.adapter_rank, recipe.reading,
-                           recipe.bridging, recipe.modulator)
+        return TlvCoreClipObjective.make_model(CLIPModel(config), recipe)
 
 
 def twin(model: BridgedClip) -> BridgedClip:
