@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from training.datasets.rendered import RenderedTriplets, render_data
+from training.datasets import rendered
+from training.datasets.rendered import SPLITS, RenderedData, RenderedTriplets, render_data
 from training.datasets.sampled_contacts import (
     FRAMES_PER_GRIP,
     MATERIALS_HELD_OUT_IN_VAIN,
@@ -82,6 +84,38 @@ def test_rendering_again_gives_the_same_bytes(data, tmp_path):
     again = render_data(dataclasses.replace(RECIPE, data=str(tmp_path / 'again')))
     for name in ('touch.npy', 'view.npy', 'grip.npy', 'captions.json'):
         assert (again.split('validation') / name).read_bytes() == (data.split('validation') / name).read_bytes(), name
+
+
+def test_an_interrupted_rendering_keeps_the_splits_that_are_whole(data, tmp_path, monkeypatch):
+    recipe, render_split, begun = dataclasses.replace(RECIPE, data=str(tmp_path)), rendered._render_split, []
+
+    def interrupted(recipe, split, *rest):
+        begun.append(split)
+        if begun.count('held_out') == 1 and split == 'held_out':
+            raise KeyboardInterrupt
+        render_split(recipe, split, *rest)
+
+    monkeypatch.setattr(rendered, '_render_split', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        render_data(recipe)
+    with pytest.raises(ConfigurationError, match='data of another recipe'):
+        render_data(dataclasses.replace(recipe, seed=1))
+    again = render_data(recipe)
+    assert begun == ['train', 'validation', 'held_out', 'held_out', 'unseen_sensor']
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ['settings.json']
+    assert all(again.digest(split) == data.digest(split) for split in SPLITS)
+
+
+def test_a_digest_tells_pictures_and_captions_apart(data, tmp_path):
+    digests = {data.digest('validation')}
+    for name in ('touch.npy', 'captions.json'):
+        folder = tmp_path / name
+        shutil.copytree(data.split('validation'), folder / 'validation', ignore=shutil.ignore_patterns('sha256'))
+        content = bytearray((folder / 'validation' / name).read_bytes())
+        content[-3] ^= 1
+        (folder / 'validation' / name).write_bytes(content)
+        digests.add(RenderedData(folder).digest('validation'))
+    assert len(digests) == 3
 
 
 def test_data_of_another_recipe_is_refused(data):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import time
 
 import numpy as np
@@ -38,7 +39,7 @@ def laboratory(recipe, tmp_path):
     return Laboratory(dataclasses.replace(recipe, output=str(tmp_path)), SimulatedBenchmark(recipe))
 
 
-def test_a_cell_is_another_one_when_anything_that_matters_differs(laboratory):
+def test_a_cell_is_another_one_when_anything_that_matters_differs(laboratory, tmp_path):
     def folder(method='tlv_core', training_set='multi', seed=0, changed=laboratory, **changes):
         return changed.cell(method, training_set, seed, **changes).folder
 
@@ -49,7 +50,13 @@ def test_a_cell_is_another_one_when_anything_that_matters_differs(laboratory):
                  folder(batch_size=4), folder(bridging=False), folder('clip')]
     assert len(set(different)) == len(different)
     assert folder(changed=with_recipe(threads=2, log_every_steps=3, checkpoint_every_steps=1)) == folder()
+    seeds = {laboratory.cell('tlv_core', 'multi', seed).series for seed in range(3)}
+    assert len(seeds) == 1 and laboratory.cell('tlv_core', 'multi', 0, batch_size=4).series not in seeds
     assert folder('clip', 'digit', 1, batch_size=4) == folder('clip'), 'nothing of that is in a frozen CLIP'
+    other = shutil.copytree(laboratory.base, tmp_path / 'base')
+    assert folder(changed=with_recipe(base=str(other))) == folder(), 'only its name is another'
+    (other / 'tokenizer.json').write_text((other / 'tokenizer.json').read_text() + ' ')
+    assert folder(changed=with_recipe(base=str(other))) != folder(), 'captions may be read otherwise'
     assert folder(changed=with_recipe(method_settings=('tlv_core.learning_rate=0.5',))) == folder(learning_rate=0.5)
 
 
@@ -182,6 +189,13 @@ def test_a_table_is_filled_piecemeal_and_says_what_is_missing(recipe, tmp_path, 
     assert result['tasks']['gelsight_mini_hardness']['most_frequent_class'] == pytest.approx(
         max(hard.mean(), 1 - hard.mean()), abs=1e-4)
     assert 'shared_transform_condition' not in result['convergence']['without_bridging'][-1]
+    for folder in (tmp_path / 'cells').iterdir():   # what was learned of them stays
+        shutil.rmtree(folder / 'features')
+        shutil.rmtree(folder / 'run')
+    table = [*written(recipe, tmp_path), '--output', str(tmp_path / 'again.json')]
+    assert main(['ablation', *table]) == 0
+    again = json.loads((tmp_path / 'again.json').read_text())
+    assert again['methods'] == result['methods'] and again['convergence']['tlv_core'] == []
     assert {picture['file'] for picture in result['pictures']} == {path.name for path in output.parent.glob('*.png')}
     assert all(picture['caption'].startswith('Simulated. ') for picture in result['pictures'])
 

@@ -6,7 +6,6 @@ stays in memory is a handful of numbers a record, so that sets larger than the m
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.datasets.record import IMAGE_FIELDS, Record
+from training.digest import sha256_of
 from visuotactile_ros.errors import ConfigurationError
 
 FORMAT = 1
@@ -28,15 +28,6 @@ LABEL_PREFIX = 'label_'
 ROWS_PER_GROUP = 32
 _NAME_COLUMNS = ('split', 'sensor', 'object', 'clip', 'pair')
 _REMEDY = 'Prepare it again into an empty folder'
-
-
-def sha256_of(path: Path) -> str:
-    """Give the SHA-256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class PreparedDataset:

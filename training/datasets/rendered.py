@@ -5,6 +5,7 @@ Every sample is drawn from (seed, split, index) alone, so that any number of pro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,11 +29,13 @@ from training.datasets.sampled_contacts import (
     sample_grip,
     sample_press,
 )
+from training.digest import sha256_of
 from training.interface import Batch
 from training.networks.tlv_core import MOTION_QUANTITIES
 from training.recipe import TlvCoreRecipe
 from training.tokenizer import Tokenizer
 from visuotactile_ros.errors import ConfigurationError
+from visuotactile_ros.files import write_atomically
 from visuotactile_ros.inference.encoder import resize_for_model
 from visuotactile_ros.simulation.contact import ContactState
 from visuotactile_ros.simulation.gel_optics import GelRenderer
@@ -48,6 +51,8 @@ NO_GRIP = -1
 _FORMAT = 1
 # Gels differ from unit to unit; each split sees other units of the same kind.
 _UNITS_PER_KIND = 240
+# Written when a split is whole.
+_DIGEST_FILE = 'sha256'
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,13 @@ class RenderedData:
     def split(self, name: str) -> Path:
         """Give the folder of one of SPLITS."""
         return self.folder / name
+
+    def digest(self, name: str) -> str:
+        """Give the SHA-256 of all that a split holds, hexadecimal; computed once and kept beside it."""
+        path = self.split(name) / _DIGEST_FILE
+        if not path.is_file():
+            write_atomically(path, _digest_of_files(self.split(name)))
+        return path.read_text()
 
     def captions(self, name: str) -> list[str]:
         """Give the captions of a split."""
@@ -129,7 +141,7 @@ class RenderedTriplets:
 
 
 def render_data(recipe: TlvCoreRecipe, workers: int = 2, unrecorded_seed: int = 0) -> RenderedData:
-    """Render the data of a recipe, unless it is there already.
+    """Render the data of a recipe, unless it is there already; splits that an interrupted rendering finished are kept.
 
     Args:
         recipe: Numbers of samples, sensor kinds, image size, seed.
@@ -144,16 +156,23 @@ def render_data(recipe: TlvCoreRecipe, workers: int = 2, unrecorded_seed: int = 
                 'sensor_kinds': list(recipe.sensor_kinds), 'unseen_sensor_kind': recipe.unseen_sensor_kind,
                 'grip_share': recipe.grip_share,
                 'samples': {split: getattr(recipe, f'{split}_samples') for split in SPLITS}}
-    done = folder / 'settings.json'
-    if done.exists():
-        if {'seed': unrecorded_seed, **json.loads(done.read_text())} != settings:
+    data, done, begun = RenderedData(folder), folder / 'settings.json', folder / 'unfinished.json'
+    for path in (done, begun):
+        if path.exists() and {'seed': unrecorded_seed, **json.loads(path.read_text())} != settings:
             raise ConfigurationError(f'{folder} holds the data of another recipe',
                                      'Delete it or set another data folder')
-        return RenderedData(folder)
+    if done.exists():
+        return data
+    goes_on, text = begun.exists(), json.dumps(settings, indent=1) + '\n'
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(begun, text)
     for split, count in settings['samples'].items():
-        _render_split(recipe, split, count, folder / split, workers)
-    done.write_text(json.dumps(settings, indent=1) + '\n')
-    return RenderedData(folder)
+        if not (goes_on and (data.split(split) / _DIGEST_FILE).is_file()):
+            _render_split(recipe, split, count, data.split(split), workers)
+            data.digest(split)
+    write_atomically(done, text)
+    begun.unlink()
+    return data
 
 
 @lru_cache(maxsize=1024)
@@ -212,8 +231,14 @@ def _render_chunks(chunks: list[tuple[_Job, int, int]], workers: int) -> Iterato
         yield from pool.imap(_render_range, chunks)
 
 
+def _digest_of_files(folder: Path) -> str:
+    names = ('captions.json', 'grip.npy', 'labels.npz', 'touch.npy', 'view.npy')
+    return hashlib.sha256(' '.join(sha256_of(folder / name) for name in names).encode()).hexdigest()
+
+
 def _render_split(recipe: TlvCoreRecipe, split: str, count: int, folder: Path, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / _DIGEST_FILE).unlink(missing_ok=True)
     kinds = (recipe.unseen_sensor_kind,) if split == 'unseen_sensor' else recipe.sensor_kinds
     grip_share = recipe.grip_share if split in ('train', 'validation') else 0.0
     job = _Job(split, kinds, recipe.seed, recipe.image_size_px, grip_share)

@@ -22,9 +22,10 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from training.base_clip import REPORT_FILE
 from training.checkpoint import load_checkpoint, load_state
-from training.datasets.prepared import sha256_of
 from training.device import choose_device
+from training.digest import sha256_of
 from training.evaluation.rss.benchmark import PARTS, UNKNOWN_LABEL, Benchmark, Task, labels_of
 from training.evaluation.rss.convergence import Observed
 from training.evaluation.rss.probe import PROBE_FORMAT, Labelled, probe_task
@@ -43,7 +44,6 @@ FORMAT = 1
 # The method whose terms of convergence are logged.
 _OBSERVED = 'tlv_core'
 _FRAMES_AT_ONCE = 128
-_WEIGHTS = ('.safetensors', '.bin')
 
 
 class Laboratory:
@@ -63,7 +63,8 @@ class Laboratory:
         if unknown:
             raise ConfigurationError(f'there is no method {unknown[0]!r}', f'Choose from {", ".join(METHODS)}')
         self.context_length = read_clip_config(self.base).text_config.max_position_embeddings
-        digests = [sha256_of(path) for path in sorted(self.base.iterdir()) if path.suffix in _WEIGHTS]
+        digests = [sha256_of(path) for path in sorted(self.base.iterdir())
+                   if path.is_file() and path.name != REPORT_FILE]
         self.base_digest = hashlib.sha256(' '.join(digests).encode()).hexdigest()
 
     @cached_property
@@ -72,7 +73,7 @@ class Laboratory:
         return ClipTokenizer(self.base)
 
     def cell(self, method: str, training_set: str, seed: int, **changes: Any) -> Cell:
-        """Give a cell; nothing is computed.
+        """Give a cell; nothing is trained or encoded.
 
         Args:
             method: One of METHODS.
@@ -115,6 +116,12 @@ class Cell:
         """Give the folder, named after the identity."""
         digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
         return Path(self.laboratory.recipe.output) / f'{self.method}_{digest}'
+
+    @property
+    def series(self) -> str:
+        """Name this cell and those that differ in nothing but the seed."""
+        recipe = self.identity.get('recipe', {})
+        return json.dumps(self.identity | {'seed': None, 'recipe': recipe | {'seed': None}}, sort_keys=True)
 
     @property
     def run_folder(self) -> Path:
@@ -162,13 +169,14 @@ class Cell:
             return file.get_tensor('features')
 
     def minutes(self, asked: Sequence[tuple[Task, str]]) -> float:
-        """Return what the training, and the answers to some questions that are there, cost to compute, minutes."""
+        """Return what the training and the answers to some questions cost to compute, minutes, as far as it is kept."""
         seconds = load_state(self.run_folder)['seconds'] if (self.run_folder / 'state.json').is_file() else 0.0
         seconds += sum(self.result(task, tower)['seconds'] for task, tower in asked)
         for path in {self._features_path(source, part, picture, tower) for task, tower in asked
                      for source in task.sources for part in PARTS for picture in task.pictures}:
-            with safe_open(path, 'numpy') as file:
-                seconds += float(file.metadata()['seconds'])
+            if path.is_file():
+                with safe_open(path, 'numpy') as file:
+                    seconds += float(file.metadata()['seconds'])
         return seconds / 60
 
     def release(self) -> None:

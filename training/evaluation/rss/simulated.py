@@ -89,12 +89,14 @@ class SimulatedFrames:
     """Presses on one sensor kind, for probes.
 
     Args:
-        folder: Folder of the split.
+        data: The rendered data.
+        split: Its split.
         sensor_kind: Their kind.
-        sensor_id: Its id in that folder.
+        sensor_id: Its id in that data.
     """
 
-    def __init__(self, folder: Path, sensor_kind: str, sensor_id: int):
+    def __init__(self, data: RenderedData, split: str, sensor_kind: str, sensor_id: int):
+        folder = data.split(split)
         labels = np.load(folder / 'labels.npz', allow_pickle=False)
         self._rows = np.flatnonzero((labels['sensor_id'] == sensor_id) & (labels['grip_row'] == NO_GRIP))
         captions = json.loads((folder / 'captions.json').read_text())
@@ -105,7 +107,7 @@ class SimulatedFrames:
         self.groups = np.arange(len(self._rows))
         self._images = {name: np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
                         for name in ('touch', 'view')}
-        self.fingerprint = hashlib.sha256((folder / 'labels.npz').read_bytes() + sensor_kind.encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(f'{data.digest(split)} {sensor_kind}'.encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -199,9 +201,7 @@ class SimulatedBenchmark:
 
     def training_fingerprint(self, training_set: str) -> str:
         """Tell the training data apart from any other."""
-        data = render_data(self._rendering)
-        labels = hashlib.sha256((data.split('train') / 'labels.npz').read_bytes()).hexdigest()
-        return f'{labels} {" ".join(self.sensor_kinds(training_set))}'
+        return ' '.join([render_data(self._rendering).digest('train'), *self.sensor_kinds(training_set)])
 
     def frame_set(self, source: str, part: str) -> FrameSet:
         """Give the probe's presses on a sensor kind, rendering them if they are not there yet.
@@ -215,12 +215,12 @@ class SimulatedBenchmark:
         recipe, kind = self._recipe, source.removesuffix(_SEEN_REGIONS)
         if part == 'test' and kind != source:
             # The split of an unseen sensor has gels of its own, and objects of the regions of training.
-            return _frames(self._rendered(source, (kind,), kind, 1, 1, 1, recipe.test_samples)
-                                   .split('unseen_sensor'), kind, 0)
+            rendered = self._rendered(source, (kind,), kind, 1, 1, 1, recipe.test_samples)
+            return _frames(rendered, 'unseen_sensor', kind, 0)
         kinds = (kind,) if kind == self.unseen_kind else self.kinds
         rendered = self._rendered(kind if kind == self.unseen_kind else '', kinds, self.unseen_kind, *(
             len(kinds) * count for count in (recipe.fit_samples, recipe.validation_samples, recipe.test_samples)), 1)
-        return _frames(rendered.split(_SPLIT_OF_PART[part]), kind, kinds.index(kind))
+        return _frames(rendered, _SPLIT_OF_PART[part], kind, kinds.index(kind))
 
     def _rendered(self, name: str, kinds: tuple[str, ...], unseen_kind: str, train: int, validation: int,
                   held_out: int, unseen: int) -> RenderedData:

@@ -25,13 +25,14 @@ class Accuracies:
     Args:
         results: By seed and task name, what `probe_task` found. Every seed has all tasks.
         protocol: One of PROTOCOLS.
-        name: Of the method and training set; draws the seeds.
+        trainings: What names the trainings whose seeds are drawn; those of the same name draw the same seeds.
         tests: By task name, what names its tested samples; tasks with the same draw the same objects.
 
     Source: Rao and Wu 1988, drawing n - 1 of n.
     """
 
-    def __init__(self, results: Mapping[int, Mapping[str, Any]], protocol: str, name: str, tests: Mapping[str, str]):
+    def __init__(self, results: Mapping[int, Mapping[str, Any]], protocol: str, trainings: str,
+                 tests: Mapping[str, str]):
         self.seeds, self.tasks = sorted(results), list(tests)
         shares, drawn = [], []
         for task, test in tests.items():
@@ -42,7 +43,7 @@ class Accuracies:
             drawn.append(weights @ correct.T / (weights @ counts)[:, None])
         # [tasks, seeds] and [tasks, DRAWS, seeds].
         self.by_seed, by_draw = np.array(shares), np.array(drawn)
-        rng = np.random.default_rng([1, zlib.crc32(name.encode())])
+        rng = np.random.default_rng([1, zlib.crc32(trainings.encode())])
         chosen = rng.integers(len(self.seeds), size=(DRAWS, max(1, len(self.seeds) - 1)))
         self.draws = np.take_along_axis(by_draw, np.broadcast_to(chosen, (len(drawn), *chosen.shape)), 2).mean(axis=2)
 

@@ -224,14 +224,16 @@ def _of_methods(laboratory: Laboratory, training_sets: Sequence[str], directions
 
 def _accuracies(done: Sequence[Entry], protocol: str, of_asides: bool = False) -> dict[tuple[str, str], Accuracies]:
     results: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    tests = {}
+    tests, trainings = {}, {}
     for entry in done:
+        # Two groups that ask the same trainings draw the same of them.
+        trainings[entry.group, entry.row] = entry.cell.series
         for task, tower in entry.asides if of_asides else entry.probes:
             by_task = results.setdefault((entry.group, entry.row), {}).setdefault(entry.seed, {})
             by_task[task.name] = entry.cell.result(task, tower)
             # Tasks about the same frames draw the same objects.
             tests.setdefault((entry.group, entry.row), {})[task.name] = ' '.join(task.sources)
-    return {key: Accuracies(by_seed, protocol, '/'.join(key), tests[key]) for key, by_seed in results.items()}
+    return {key: Accuracies(by_seed, protocol, trainings[key], tests[key]) for key, by_seed in results.items()}
 
 
 def _against_ours(found: Mapping[tuple[str, str], Accuracies], groups: Sequence[str], row: str) -> dict[str, Any]:
@@ -242,9 +244,9 @@ def _against_ours(found: Mapping[tuple[str, str], Accuracies], groups: Sequence[
 
 
 def _convergence(cell: Cell) -> list[dict[str, float]]:
-    """Read the terms of convergence from the log of a run, a record a validation."""
-    records = []
-    for line in (cell.run_folder / 'log.jsonl').read_text().splitlines():
+    """Read the terms of convergence from the log of a run, a record a validation; none where it was deleted."""
+    records, log = [], cell.run_folder / 'log.jsonl'
+    for line in log.read_text().splitlines() if log.is_file() else ():
         record = json.loads(line)
         terms = {name: record[f'validation/{name}'] for name in CONVERGENCE_TERMS if f'validation/{name}' in record}
         if terms:
