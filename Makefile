@@ -97,7 +97,7 @@ bench-training-step: $(TRAINING_READY) ## Time and use of the GPU of a TLV-CoRe 
 	@$(RUN) -m training.evaluation.bench_training_step --output '$(or $(OUT),docs/results/training_step.json)'
 
 rss-base: ## The small CLIP that all methods start from, and what it knows
-rss-rates: ## RSS table: which learning rate every method takes, on validation samples
+rss-rates: ## RSS table: learning rates of every method, compared on validation samples
 rss-robustness: ## RSS table: every method, every training set, six touch tasks (MINUTES=60 stops, the same goes on)
 rss-synergy: ## RSS table: touch tasks by the vision tower, picture tasks by the touch tower
 rss-stability: ## RSS table: batch sizes 16 to 128

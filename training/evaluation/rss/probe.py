@@ -18,7 +18,8 @@ from visuotactile_ros.errors import ConfigurationError
 
 # A result of another number is computed again. 1 scaled features up by the square root of D.
 PROBE_FORMAT = 2
-# As the papers do it: fitted on fit and validation samples, their rate, the epoch that is best on the test.
+# As the papers do it: fitted on fit and validation samples, their rate, the epoch that is best on the test. Validation
+# samples that a data set publishes are left out in the papers, and not here.
 PAPERS = 'papers'
 # Rate chosen on the validation samples, last epoch.
 HONEST = 'honest'
@@ -30,7 +31,7 @@ class Labelled:
     """Features of samples with their labels.
 
     Attributes:
-        features: float32 [N, D], root mean square 1: the scale that the papers' rates were chosen for.
+        features: float32 [N, D], as methods give them.
         labels: int64 [N].
         groups: int64 [N], the same for samples of one object.
     """

@@ -84,7 +84,7 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
 
 
 def rates(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method that trains at every learning rate, one short training: what its rate in the recipe is chosen by."""
+    """Every method that trains at every learning rate, one short training each: by it, `method_settings` are chosen."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.touch_tasks, 'touch')
     for rate in sorted(recipe.learning_rates):
         for method in recipe.methods:
