@@ -9,9 +9,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -27,12 +26,13 @@ from training.datasets.prepared import (
     MANIFEST_FILE,
     ROWS_PER_GROUP,
     UNFINISHED_FILE,
-    sha256_of,
 )
+from training.datasets.published.files import within
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset, Tally, Verification
 from training.datasets.published.restricted import read_token_pair
 from training.datasets.published.videos import VideoReader
 from training.datasets.record import IMAGE_FIELDS, LONGEST_SIDE_PX, Image, Record, VideoFrame, stored_image
+from training.digest import sha256_of
 from visuotactile_ros.errors import ConfigurationError, VisuotactileError
 from visuotactile_ros.files import write_atomically
 
@@ -62,8 +62,8 @@ class Preparation:
         self.adapter, self.source, self.destination = adapter, source, destination
         self.limit, self.skip_unreadable = limit, skip_unreadable
         self._what = {'format': FORMAT, 'dataset': adapter.name, 'adapter_version': adapter.adapter_version,
-                      'limit': limit, 'skip_unreadable': skip_unreadable, 'records_per_shard': RECORDS_PER_SHARD,
-                      'rows_per_group': ROWS_PER_GROUP, 'longest_side_px': LONGEST_SIDE_PX}
+                      'limit': limit, 'records_per_shard': RECORDS_PER_SHARD, 'rows_per_group': ROWS_PER_GROUP,
+                      'longest_side_px': LONGEST_SIDE_PX}
         self.is_finished, self._shards = self._read_state()
         self._videos = VideoReader()
 
@@ -71,7 +71,10 @@ class Preparation:
         for name in (MANIFEST_FILE, UNFINISHED_FILE):
             path = self.destination / name
             if path.is_file():
-                state = json.loads(path.read_text())
+                try:
+                    state = json.loads(path.read_text())
+                except ValueError as error:
+                    raise ConfigurationError(f'{path} is damaged', 'Delete its folder and begin again') from error
                 other = [key for key, value in self._what.items() if state.get(key) != value]
                 if other:
                     raise ConfigurationError(f'{self.destination} holds the data set {state.get("dataset")} with other '
@@ -94,10 +97,11 @@ class Preparation:
             SensorError: A file is missing or damaged, and `skip_unreadable` is off.
         """
         self.destination.mkdir(parents=True, exist_ok=True)
+        self._write_state()
         total = min(verification.tally.records, self.limit or verification.tally.records)
         records = islice(self.adapter.records(self.source), total)
         for shard in self._shards:
-            if _digest_of_ids(list(islice(records, RECORDS_PER_SHARD))) != shard['ids_sha256']:
+            if _digest_of(islice(records, RECORDS_PER_SHARD)) != shard.get('records_sha256'):
                 raise ConfigurationError(f'{self.source} is not what {self.destination} was begun with',
                                          'Delete the destination and begin again')
         features = _features(list(self.adapter.label_classes(self.source).items()))
@@ -133,7 +137,10 @@ class Preparation:
         pq.write_table(table, unfinished, row_group_size=ROWS_PER_GROUP, use_dictionary=shared, compression='none')
         unfinished.replace(self.destination / name)
         self._shards.append({'name': name, 'records': len(table), 'sha256': sha256_of(self.destination / name),
-                             'ids_sha256': _digest_of_ids(records), 'left_out': left_out})
+                             'records_sha256': _digest_of(records), 'left_out': left_out})
+        self._write_state()
+
+    def _write_state(self) -> None:
         write_atomically(self.destination / UNFINISHED_FILE, json.dumps({**self._what, 'shards': self._shards}))
 
     def _contents(self, records: Sequence[Record], pool: ThreadPoolExecutor
@@ -143,7 +150,7 @@ class Preparation:
         for record in records:
             try:
                 raw = {name: self._raw(image) for name, image in record.images.items()}
-                tokens = read_token_pair(self._within(record.tokens)) if isinstance(record.tokens, Path) \
+                tokens = read_token_pair(within(self.source, record.tokens)) if isinstance(record.tokens, Path) \
                     else record.tokens
                 waiting.append((record, pool.submit(_stored, record, raw, tokens)))
             except VisuotactileError as error:
@@ -153,19 +160,13 @@ class Preparation:
 
     def _raw(self, image: Image) -> bytes | np.ndarray:
         if isinstance(image, VideoFrame):
-            return self._videos.read(self._within(image.path), image.index)
+            return self._videos.read(within(self.source, image.path), image.index)
         if isinstance(image, Path):
             try:
-                return self._within(image).read_bytes()
+                return within(self.source, image).read_bytes()
             except OSError as error:
                 raise ConfigurationError(f'{image} cannot be read: {error.strerror}', _UNREADABLE_REMEDY) from error
         return image if isinstance(image, bytes) else image()
-
-    def _within(self, path: Path) -> Path:
-        """Give a path back that does not leave the archive; links that lie in it may lead anywhere."""
-        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self.source)):
-            raise ConfigurationError(f'{path} leads out of {self.source}', 'Correct the list that names it')
-        return path
 
     def _write_manifest(self, verification: Verification) -> None:
         classes, split_rule = self.adapter.label_classes(self.source), self.adapter.split_rule(self.source)
@@ -186,8 +187,13 @@ class Preparation:
         (self.destination / UNFINISHED_FILE).unlink()
 
 
-def _digest_of_ids(records: Sequence[Record]) -> str:
-    return hashlib.sha256('\n'.join(record.id for record in records).encode()).hexdigest()
+def _digest_of(records: Iterable[Record]) -> str:
+    """Digest what the lists of an archive say of records; optional ones change splits and labels, but no id."""
+    digest = hashlib.sha256()
+    for record in records:
+        labels = sorted((name, float(value)) for name, value in record.labels.items())
+        digest.update(json.dumps([record.id, record.split, record.object, record.pair, labels]).encode())
+    return digest.hexdigest()
 
 
 def _features(labels: list[tuple[str, Sequence[str]]]) -> datasets.Features:

@@ -1,11 +1,14 @@
 """Every adapter on its miniature archive: complete, reproducible, its splits disjoint or its leakage said."""
 
+import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import miniature_trees
+import numpy as np
 import pytest
-from miniature_trees import TREES
+from miniature_trees import TREES, text
 
 from training import prepare
 from training.datasets.prepared import PreparedDataset
@@ -118,6 +121,78 @@ def test_a_folder_or_video_that_is_gone_is_found(name, gone, roots, tmp_path):
     missing = DATASETS[name].verify(root).missing
     place = gone.replace('.mp4', '_frame')
     assert [line for line in missing if line.startswith(place)], missing
+
+
+def overlapping_ssvtp(root):
+    text(root / 'test.csv', (root / 'train.csv').read_text())
+    return '10', 'train test'
+
+
+def overlapping_hct(root):
+    text(root / 'data1/test.csv', (root / 'data1/train.csv').read_text())
+    return 'data1/0-1702507215.6/165-5.50.jpg', 'train test'
+
+
+def overlapping_visgel(root):
+    lists = [root / f'data_lst/{name}_vision2touch.txt' for name in ('train', 'eval')]
+    text(lists[1], ''.join(path.read_text() for path in lists))
+    return 'data_seen/touch/rec1/rec_001/frame0003.jpg', 'train test_seen'
+
+
+def overlapping_octopi(root):
+    path = root / 'utils/constants.py'
+    text(path, path.read_text().replace('TEST_OBJECTS = [', "TEST_OBJECTS = ['physiclear_rug',"))
+    return 'physiclear_rug_0', 'train test'
+
+
+def overlapping_feel(root):
+    np.save(root / 'split_3.npy', {'train': ['lemon', 'cow'], 'test': ['cow']})
+    return 'cow/0/during', 'train test'
+
+
+def overlapping_cloth(root):
+    for name in ('train', 'test'):
+        text(root / f'{name}_data_new.json', json.dumps({'7': {'cloth_index': 12, 'trial_index': 2, 'count': 2}}))
+    return '12/2/1', 'train test'
+
+
+@pytest.mark.parametrize('name, overlap', [
+    ('ssvtp', overlapping_ssvtp), ('tvl_hct', overlapping_hct), ('visgel', overlapping_visgel),
+    ('octopi', overlapping_octopi), ('feel', overlapping_feel), ('cloth', overlapping_cloth)])
+def test_a_record_of_overlapping_lists_is_in_all_of_their_splits_and_a_note_says_so(name, overlap, tmp_path):
+    TREES[name](tmp_path)
+    record_id, splits = overlap(tmp_path)
+    verification = DATASETS[name].verify(tmp_path)
+    assert {record.split for record in DATASETS[name].records(tmp_path) if record.id.startswith(record_id)} == {splits}
+    assert any('records of test' in note and 'are also in train' in note for note in verification.notes)
+
+
+@pytest.mark.parametrize('name, folder', [('cloth', 'Data/11/10/gelsight_frame'), ('cloth', 'Data/11/2/gelsight_frame'),
+                                          ('octopi_processed', 'processed/physiclear_rug_0'),
+                                          ('of_real', '7/tactile_data/0/0/gelsight')])
+@pytest.mark.parametrize('stray', ['Thumbs.db', 'preview.png', 'zz (1).jpg'])
+def test_files_that_are_no_frames_are_none(name, folder, stray, tmp_path):
+    adapter = DATASETS[name.removesuffix('_processed')]
+    getattr(miniature_trees, name)(tmp_path)
+    listed = list(adapter.records(tmp_path))
+    text(tmp_path / folder / stray, 'no frame')
+    assert adapter.verify(tmp_path).missing == ()
+    assert list(adapter.records(tmp_path)) == listed
+
+
+@pytest.mark.parametrize('name, file, content, message', [
+    ('visgel', 'contact_visgel.csv', 'path,contact', "a row of .*contact_visgel.csv names 'path'"),
+    ('visgel', 'data_lst/train_vision2touch.txt', 'a b c d.png e f g h', "line 1 of .*train_v.* names 'd.png'"),
+    ('feel', 'feel.csv', 'object,number,success', "row 1 of .*feel.csv has 'number'"),
+    ('feel', 'feel.csv', 'lemon,0,1\nlemon,1,2', "row 2 of .*feel.csv has '1' .* '2'"),
+    ('tvl_hct', 'data1/train.csv', 'v,t,b,c\nv,tactile/2-0.jpg,b,c', "entry 1 of .*train.csv names 'tactile/2-0.jpg'"),
+    ('tvl_hct', 'data2/contact.json', '{"tactile": ["0-1/tactile/last.jpg"], "background": [""]}',
+     "entry 1 of .*contact.json names '0-1/tactile/last.jpg'")])
+def test_a_list_with_a_wrong_row_is_one_error_that_names_it(name, file, content, message, tmp_path):
+    TREES[name](tmp_path)
+    text(tmp_path / file, content)
+    with pytest.raises(ConfigurationError, match=message + '.*ownload it again'):
+        DATASETS[name].verify(tmp_path)
 
 
 def test_the_terminal_says_what_leaks(roots, capsys):

@@ -1,11 +1,13 @@
 """Helpers of the adapters: order, splits by object, videos, stored images."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from miniature_trees import video
 
+from training.datasets.published import videos
 from training.datasets.published.files import natural_order, split_by_object
 from training.datasets.published.interface import Tally
 from training.datasets.published.videos import VideoReader, frame_count
@@ -52,6 +54,31 @@ def test_frames_of_videos_by_number_in_any_order(tmp_path):
     for name, index in [('a', 0), ('b', 5), ('a', 1), ('a', 6), ('b', 2), *((name, 3) for name in 'abcdef'), ('a', 4)]:
         assert abs(reader.read(tmp_path / f'{name}.mp4', index).mean() - 10 * index) < 5
     assert frame_count(tmp_path / 'a.mp4') == 8 and frame_count(tmp_path / 'z.mp4') == 0
+
+
+def test_a_reference_that_many_frames_share_is_decoded_once(tmp_path, monkeypatch):
+    video(tmp_path / 'a.mp4', 16)
+    decoded = []
+
+    class Capture:
+        def __init__(self, path):
+            self._capture = original(path)
+
+        def grab(self):
+            decoded.append('grab')
+            return self._capture.grab()
+
+        def read(self):
+            decoded.append('read')
+            return self._capture.read()
+
+    original = cv2.VideoCapture
+    monkeypatch.setattr(videos.cv2, 'VideoCapture', Capture)
+    reader = VideoReader()
+    for index in range(1, 16):
+        for frame in (index, 0):
+            assert abs(reader.read(tmp_path / 'a.mp4', frame).mean() - 10 * frame) < 5
+    assert len(decoded) <= 16 + 2, 'every frame once, and the first two again'
 
 
 @pytest.mark.parametrize('name', ['a.mp4', 'z.mp4'])

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from miniature_trees import picture, tag
+from miniature_trees import feel, picture, tag
 
 from training import prepare
 from training.datasets import preparation
@@ -54,26 +54,40 @@ def test_small_images_keep_their_bytes_and_large_ones_shrink(source, tmp_path):
     assert shrunk.view == (source / 'dataset/20220511_164750/video_frame/0000000099.jpg').read_bytes()
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, monkeypatch, capsys):
-    assert run('tag', source, tmp_path / 'whole') == 0
+def interrupt(monkeypatch, shard):
+    """Interrupt the writing of one shard, counted from 1; give the list to which every attempt is added."""
     written = []
 
-    def stop_at_the_second(table, path, **options):
+    def stop(table, path, **options):
         written.append(path)
-        if len(written) == 2:
+        if len(written) == shard:
             path.write_bytes(b'half a shard')
             raise KeyboardInterrupt
         return original(table, path, **options)
 
     original = preparation.pq.write_table
-    monkeypatch.setattr(preparation.pq, 'write_table', stop_at_the_second)
+    monkeypatch.setattr(preparation.pq, 'write_table', stop)
+    return written
+
+
+@pytest.mark.parametrize('name', ['manifest.json', 'unfinished.json'])
+def test_a_damaged_state_is_refused(source, tmp_path, capsys, name):
+    (tmp_path / name).write_text('{')
+    assert run('tag', source, tmp_path) == 1
+    assert f'{name} is damaged. Delete its folder and begin again' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('shard', [1, 2])
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, monkeypatch, capsys, shard):
+    assert run('tag', source, tmp_path / 'whole') == 0
+    written = interrupt(monkeypatch, shard)
     assert run('tag', source, tmp_path / 'out') == 130
     assert 'goes on with the next shard' in capsys.readouterr().err
     assert not (tmp_path / 'out/manifest.json').exists()
     with pytest.raises(Exception, match='is not finished. Run the same'):
         PreparedDataset(tmp_path / 'out')
     assert run('tag', source, tmp_path / 'out') == 0
-    assert len(written) == 4, 'the first shard is not written again'
+    assert len(written) == 4, 'a shard that is whole is not written again'
     for path in sorted((tmp_path / 'whole').iterdir()):
         assert (tmp_path / 'out' / path.name).read_bytes() == path.read_bytes()
     assert run('tag', source, tmp_path / 'out') == 0
@@ -85,6 +99,16 @@ def test_an_archive_that_changed_meanwhile_is_refused(source, tmp_path, monkeypa
     assert run('tag', source, tmp_path / 'out') == 0
     (source / 'label.txt').write_text('20220511_164750/0000000096.jpg,3')
     assert run('tag', source, tmp_path / 'out') == 1
+    assert 'is not what' in capsys.readouterr().err
+
+
+def test_lists_of_splits_that_changed_meanwhile_are_refused(tmp_path, monkeypatch, capsys):
+    feel(tmp_path / 'source')
+    interrupt(monkeypatch, 2)
+    assert run('feel', tmp_path / 'source', tmp_path / 'out') == 130
+    np.save(tmp_path / 'source/split_3.npy', {'train': ['cow'], 'test': ['lemon', '3d_printed_cup']})
+    capsys.readouterr()
+    assert run('feel', tmp_path / 'source', tmp_path / 'out') == 1
     assert 'is not what' in capsys.readouterr().err
 
 
@@ -123,21 +147,40 @@ def test_unreadable_records_are_left_out_on_demand_and_named(source, tmp_path, c
     assert manifest['records'] == len(PreparedDataset(tmp_path / 'out', check_sums=True)) == 6
 
 
-def test_a_damaged_image_stops_the_run_with_its_name(source, tmp_path, capsys):
+def test_a_damaged_image_stops_the_run_which_goes_on_without_it(source, tmp_path, capsys):
     (source / 'dataset/20220511_164750/gelsight_frame/0000000100.jpg').write_bytes(b'no picture')
     assert run('tag', source, tmp_path / 'out') == 1
     assert '0000000100.jpg is not a readable image' in capsys.readouterr().err
+    first = tmp_path / 'out/shard-00000.parquet'
+    written_ns = first.stat().st_mtime_ns
+    assert [path.name for path in (tmp_path / 'out').glob('*.parquet')] == [first.name]
+    assert run('tag', source, tmp_path / 'out', '--skip-unreadable') == 0
+    data = PreparedDataset(tmp_path / 'out', check_sums=True)
+    assert data.manifest['left_out'] == ['20220511_164750/0000000100.jpg'] and len(data) == 7
+    assert first.stat().st_mtime_ns == written_ns
 
 
-@pytest.mark.parametrize('name', ['../secret.png', '{outside}/secret.png', 'a/../../secret.png'])
-def test_a_list_cannot_name_images_outside_of_the_archive(tmp_path, name, capsys):
+@pytest.mark.parametrize('name', ['../secret.png', '{outside}/secret.png', 'a/../../secret.png',
+                                  '{outside}/nowhere/secret.png'])
+def test_a_list_cannot_name_images_outside_of_the_archive(tmp_path, monkeypatch, name, capsys):
     picture(tmp_path / 'secret.png')
     root = tmp_path / 'archive'
     picture(root / 'a/inside.png')
     (root / 'labels.csv').write_text(f'touch,force_n\na/inside.png,1\n{name.format(outside=tmp_path)},2\n')
-    assert run('vitactip', root, tmp_path / 'out') != 0
-    assert 'leads out of' in capsys.readouterr().err
-    assert not list((tmp_path / 'out').glob('*.parquet'))
+    monkeypatch.chdir(root)
+    for archive in (root, '.'):
+        assert run('vitactip', archive, tmp_path / 'out', '--skip-unreadable') == 1
+        assert 'leads out of' in capsys.readouterr().err
+        assert not list((tmp_path / 'out').glob('*.parquet'))
+
+
+def test_a_list_may_name_images_with_their_whole_path(tmp_path, monkeypatch, capsys):
+    picture(tmp_path / 'a/0.png')
+    (tmp_path / 'labels.csv').write_text(f'touch,force_n\n{tmp_path}/a/0.png,1\n{tmp_path}/b/0.png,2\n')
+    monkeypatch.chdir(tmp_path)
+    assert run('vitactip', '.', tmp_path / 'out', '--skip-unreadable') == 0
+    assert 'missing: b (1 files)' in capsys.readouterr().out
+    assert len(PreparedDataset(tmp_path / 'out')) == 1
 
 
 def test_a_link_within_the_archive_may_lead_anywhere(tmp_path):

@@ -72,8 +72,13 @@ def test_published_backgrounds_become_references(root):
     assert found['20220511_164750/0000000101.jpg'].reference is None
 
 
-def test_a_damaged_list_is_one_error(root):
-    text(root / 'train.txt', '20220511_164750/0000000099.jpg,ten')
-    with pytest.raises(ConfigurationError, match="has the class 'ten'"):
+@pytest.mark.parametrize(('line', 'message'), [
+    ('20220511_164750/0000000099.jpg,ten', "has the class 'ten'"),
+    ('0000000099.jpg,1', "has '0000000099.jpg' for a frame"),
+    ('20220511_164750/first.jpg,1', "first.jpg' for a frame"),
+])
+def test_a_damaged_list_is_one_error(root, line, message):
+    text(root / 'train.txt', line)
+    with pytest.raises(ConfigurationError, match=message):
         TAG.verify(root)
     assert np.load(root / 'dataset/20220511_164750/time1.npy').size == 3

@@ -10,10 +10,11 @@ from training.datasets.published.files import (
     folders_in,
     frame,
     is_there,
-    names_in,
+    numbered_files,
     object_rule,
     read_json,
     split_by_object,
+    splits_of,
 )
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
 from training.datasets.published.videos import frame_count
@@ -49,15 +50,15 @@ class Cloth(PublishedDataset):
         """List the frames by cloth, trial and number, which begins with 1."""
         labels, contacts = _labels(root), contact_list(root, 'contact_yuan.csv')
         by_cloth = split_by_object(self.name, labels, _SHARES)
-        trials = _read_trials(root) if _has_trials(root) else None
+        trials, peaks = _read_trials(root) if _has_trials(root) else (None, {})
         for cloth in folders_in(root / 'Data'):
             for trial in folders_in(root / 'Data' / cloth):
-                split, peak = (by_cloth.get(cloth, UNLISTED), None) if trials is None else \
-                    trials.get((cloth, trial), (UNLISTED, None))
+                split = by_cloth.get(cloth, UNLISTED) if trials is None else trials.get((cloth, trial), UNLISTED)
+                peak = peaks.get((cloth, trial))
                 folder = root / 'Data' / cloth / trial
                 video, extracted = folder / 'GelSight_video.mp4', folder / 'gelsight_frame'
-                names = names_in(extracted)
-                last = int(names[-1].split('.')[0]) if names else frame_count(video)
+                numbers = [number for number, _ in numbered_files(extracted, 'png')]
+                last = max(numbers, default=0) or frame_count(video)
                 for number in range(1, last + 1):
                     name = f'{number:04d}.png'
                     known = dict(labels.get(cloth, {}))
@@ -85,6 +86,8 @@ def _has_trials(root: Path) -> bool:
     return all(is_there(root / name) for name in _TRIALS.values())
 
 
-def _read_trials(root: Path) -> dict[tuple[str, str], tuple[str, int]]:
-    return {(str(entry['cloth_index']), str(entry['trial_index'])): (split, int(entry['count']))
-            for split, name in _TRIALS.items() for entry in read_json(root / name).values()}
+def _read_trials(root: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], int]]:
+    """Give the splits and the number of the frame of most contact, by cloth and trial."""
+    rows = [((str(entry['cloth_index']), str(entry['trial_index'])), split, int(entry['count']))
+            for split, name in _TRIALS.items() for entry in read_json(root / name).values()]
+    return splits_of((trial, split) for trial, split, _ in rows), {trial: count for trial, _, count in rows}

@@ -17,6 +17,7 @@ from training.datasets.published.files import (
     read_rows,
     sorted_by,
     split_by_object,
+    splits_of,
 )
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
 from training.datasets.published.restricted import read_name_lists
@@ -54,7 +55,8 @@ class FeelingOfSuccess(PublishedDataset):
         grasps = list(sorted_by(lambda grasp: f'{grasp[0]}/{grasp[1]}', _grasps(root)))
         files = _split_files(root)
         if files:
-            splits = {name: split for split, names in read_name_lists(root / files[0]).items() for name in names}
+            splits = splits_of((name, split) for split, names in read_name_lists(root / files[0]).items()
+                               for name in names)
         else:
             splits = split_by_object(self.name, (name for name, *_ in grasps), _SHARES)
         for name, number, success, images_at in grasps:
@@ -67,7 +69,11 @@ class FeelingOfSuccess(PublishedDataset):
 
 def _grasps(root: Path) -> Iterator[Grasp]:
     if is_there(root / 'feel.csv'):
-        for name, number, success, *_ in read_rows(root / 'feel.csv', columns=3):
+        for row, (name, number, success, *_) in enumerate(read_rows(root / 'feel.csv', columns=3), start=1):
+            if not number.isdecimal() or success.strip() not in ('0', '1'):
+                raise ConfigurationError(
+                    f'row {row} of {root / "feel.csv"} has {number!r} for a number and {success!r} for a success',
+                    'Give it rows of object, number and 0 or 1 without a header, or download it again')
             yield name, int(number), int(success), partial(_extracted_images, root / name, number)
         return
     counts: defaultdict[str, int] = defaultdict(int)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,17 @@ def is_there(path: Path) -> bool:
     return path.name in _name_set(path.parent)
 
 
+def within(root: Path, path: Path) -> Path:
+    """Give a path back that does not leave the archive at `root`; links that lie in it may lead anywhere.
+
+    Raises:
+        ConfigurationError: It does, whether there is such a file or not.
+    """
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
+        raise ConfigurationError(f'{path} leads out of {root}', 'Correct the list that names it')
+    return path
+
+
 def forget_listings() -> None:
     """Ask the disk again from now on."""
     names_in.cache_clear()
@@ -53,6 +65,14 @@ def forget_listings() -> None:
 def folders_in(folder: Path) -> list[str]:
     """List the folders of a folder in natural order."""
     return [name for name in names_in(folder) if (folder / name).is_dir()]
+
+
+def numbered_files(folder: Path, *suffixes: str) -> Iterator[tuple[int, str]]:
+    """List the files called by a number, e.g. 0012.png, in their order; whatever else lies there is no frame."""
+    for name in names_in(folder):
+        stem, _, suffix = name.partition('.')
+        if stem.isdecimal() and suffix in suffixes:
+            yield int(stem), name
 
 
 def read_lines(path: Path) -> list[str]:
@@ -90,7 +110,8 @@ def read_json(path: Path) -> Any:
 
 def frame(folder: Path, name: str, video: Path, index: int) -> Image:
     """Give an extracted frame, or the frame of the video where nobody extracted any."""
-    return VideoFrame(video, index) if not names_in(folder) and is_there(video) else folder / name
+    extracted = any(numbered_files(folder, name.partition('.')[2]))
+    return VideoFrame(video, index) if not extracted and is_there(video) else folder / name
 
 
 def caption_tokens(root: Path, name: str) -> Path | None:
@@ -116,6 +137,21 @@ def caption_list(root: Path, name: str, kind: str) -> dict[str, Path | None]:
 def contact_list(root: Path, name: str) -> frozenset[str] | None:
     """Read which images show contact; None where that list was not downloaded."""
     return frozenset(row[0] for row in read_rows(root / name, columns=1)) if is_there(root / name) else None
+
+
+def splits_of(listed: Iterable[tuple[Any, str]]) -> dict[Any, str]:
+    """Give the split of every name, or all of its splits where published lists overlap.
+
+    Args:
+        listed: Names, each with the split of a list that holds it.
+
+    Returns:
+        The splits by name, those of one name in the order of their lists with a space between.
+    """
+    splits: defaultdict[Any, dict[str, None]] = defaultdict(dict)
+    for name, split in listed:
+        splits[name][split] = None
+    return {name: ' '.join(found) for name, found in splits.items()}
 
 
 def sorted_by(key: Callable[[Any], str], items: Iterable[Any]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-from training.datasets.published.files import forget_listings, is_there
+from training.datasets.published.files import forget_listings, is_there, within
 from training.datasets.record import UNLISTED, Record, VideoFrame
 from visuotactile_ros.errors import ConfigurationError
 
@@ -132,7 +133,8 @@ class PublishedDataset(ABC):
         """Count the records and look for every file they name.
 
         Raises:
-            ConfigurationError: The root or an index file is missing, so that nothing can be listed.
+            ConfigurationError: The root or an index file is missing, so that nothing can be listed; or a list is
+                damaged, or leads out of the root.
         """
         forget_listings()
         absent = [name for name in self.index_files if not is_there(root / name)]
@@ -151,7 +153,7 @@ class PublishedDataset(ABC):
             tally.add(record.split, record.sensor, record.object, record.labels)
             for image in [*record.images.values(), record.tokens]:
                 path = image.path if isinstance(image, VideoFrame) else image
-                if isinstance(path, Path) and not is_there(path):
+                if isinstance(path, Path) and not is_there(within(root, path)):
                     missing[path.parent].append(path.name)
         notes = [*self.notes(root), *tally.leakage()]
         for split, count in self.published_records.items():
@@ -162,8 +164,8 @@ class PublishedDataset(ABC):
 
 def _describe_missing(root: Path, missing: Mapping[Path, list[str]]) -> Iterator[str]:
     for folder, names in sorted(missing.items()):
-        place = folder.relative_to(root)
+        place = os.path.relpath(folder, root)
         if not folder.exists():
-            yield f'{place}' + (f' ({len(set(names))} files)' if names else '')
+            yield place + (f' ({len(set(names))} files)' if names else '')
         elif names:
             yield f'{place}: {len(set(names))} files, the first is {min(names)}'

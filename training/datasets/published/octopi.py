@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.datasets.published.files import caption_list, folders_in, names_in, read_json
+from training.datasets.published.files import caption_list, folders_in, names_in, numbered_files, read_json, splits_of
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.published.videos import frames_of
 from training.datasets.record import UNLISTED, Image, Record, VideoFrame
@@ -55,7 +55,7 @@ class PhysiClear(PublishedDataset):
     def records(self, root: Path) -> Iterator[Record]:
         """List the frames of every recording; their numbers have gaps."""
         constants = _read_constants(root / _CONSTANTS)
-        splits = {name: split for split, key in _SPLITS.items() for name in constants[key]}
+        splits = splits_of((name, split) for split, key in _SPLITS.items() for name in constants[key])
         captions = caption_list(root, 'contact_text_octopi.csv', 'octopi')
         folders = folders_in(root / 'processed')
         if folders:
@@ -96,15 +96,16 @@ def _read_constants(path: Path) -> dict:
 
 def _published_samples(processed: Path) -> dict[str, str]:
     """Read {train,val,test}_samples.json, which name the folders of every object, if they were written."""
-    return {Path(folder).name: split for split, name in (('train', 'train'), ('validation', 'val'), ('test', 'test'))
-            if f'{name}_samples.json' in names_in(processed)
-            for folders in read_json(processed / f'{name}_samples.json').values() for folder in folders}
+    return splits_of((Path(folder).name, split)
+                     for split, name in (('train', 'train'), ('validation', 'val'), ('test', 'test'))
+                     if f'{name}_samples.json' in names_in(processed)
+                     for folders in read_json(processed / f'{name}_samples.json').values() for folder in folders)
 
 
 def _extracted(root: Path, recording: str) -> Iterator[tuple[int, Image]]:
     folder = root / 'processed' / recording
-    for name in names_in(folder):
-        yield int(name.split('.')[0]), folder / name
+    for number, name in numbered_files(folder, 'jpg', 'png'):
+        yield number, folder / name
 
 
 def _chosen(root: Path, recording: str) -> Iterator[tuple[int, Image]]:

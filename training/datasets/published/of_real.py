@@ -9,7 +9,7 @@ from training.datasets.published.files import (
     caption_list,
     folders_in,
     is_there,
-    names_in,
+    numbered_files,
     object_rule,
     read_rows,
     split_by_object,
@@ -58,7 +58,7 @@ class ObjectFolderReal(PublishedDataset):
         for number in (name for name in _OBJECTS if is_there(root / name)):
             for trial in folders_in(root / number / 'tactile_data'):
                 place = f'{number}/tactile_data/{trial}/0/gelsight'
-                for file in (name for name in names_in(root / place) if name.endswith('.png')):
+                for index, file in numbered_files(root / place, 'png'):
                     name, labels = f'{place}/{file}', {}
                     if number in materials:
                         labels['material'] = materials[number]
@@ -67,7 +67,7 @@ class ObjectFolderReal(PublishedDataset):
                     yield Record(
                         id=f'{number}/{trial}/{file}', split=splits[number], sensor='gelslim', object=number,
                         touch=root / name, view=views.get(name), tokens=captions.get(name), clip=f'{number}/{trial}',
-                        frame_index=int(file.split('.')[0]), labels=labels)
+                        frame_index=index, labels=labels)
 
 
 def _materials(root: Path) -> dict[str, int]:

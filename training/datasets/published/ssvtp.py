@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.datasets.published.files import caption_tokens, is_there, names_in, read_lines, read_rows
+from training.datasets.published.files import caption_tokens, is_there, names_in, read_lines, read_rows, splits_of
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.record import UNLISTED, Record
 
@@ -24,11 +24,8 @@ class Ssvtp(PublishedDataset):
 
     def records(self, root: Path) -> Iterator[Record]:
         """List every pair by its number."""
-        splits = {}
-        for split in ('train', 'test'):
-            for row in read_rows(root / f'{split}.csv', columns=1):
-                if sample := _SAMPLE.search(row[0]):
-                    splits[int(sample[1])] = split
+        splits = splits_of((int(sample[1]), split) for split in ('train', 'test')
+                           for row in read_rows(root / f'{split}.csv', columns=1) if (sample := _SAMPLE.search(row[0])))
         present = (_SAMPLE.fullmatch(name) for name in names_in(root / 'images_tac'))
         for number in sorted(splits.keys() | {int(sample[1]) for sample in present if sample}):
             caption = root / 'text' / f'labels_{number}.txt'

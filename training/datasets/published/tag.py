@@ -14,6 +14,8 @@ from visuotactile_ros.errors import ConfigurationError
 UNKNOWN_MATERIAL = -1
 # Synthetic and natural fabric, leather, paper, grass. Source: the hardness task of Yang et al. 2022.
 SOFT_MATERIALS = {7, 8, 9, 11, 13}
+# Folder of a recording, and number of the frame.
+_FRAME = re.compile(r'[^/]+/\d+\.\w+')
 _CAPTIONS = 'contact_text_tag_notest.csv'
 _CATEGORY = re.compile(r"\W*(?P<name>\w[^'\":]*)\W*:\s*(?P<number>\d+)")
 
@@ -77,6 +79,8 @@ class TouchAndGo(PublishedDataset):
 
 def _entries(path: Path) -> Iterator[tuple[str, int]]:
     for row in read_rows(path, columns=2):
+        if not _FRAME.fullmatch(row[0]):
+            raise ConfigurationError(f'{path} has {row[0]!r} for a frame', 'Download it again')
         try:
             yield row[0], int(row[1])
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import PIL.Image
 from training.datasets.published.files import caption_list, is_there, names_in, read_json, read_rows
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.record import UNLISTED, Record
+from visuotactile_ros.errors import ConfigurationError
 
 NOT_IN_CONTACT = 'not_contact'
 _PARTS = ('data1', 'data2', 'data3')
+# In this order: those of contact hold the frames of the others too, and are splits only of what these do not list.
+_LISTS = {'train': 'train.csv', 'test': 'test.csv', UNLISTED: 'contact.json', NOT_IN_CONTACT: 'not_contact.json'}
+_TOUCH = re.compile(r'(?:.*/)?(?P<trajectory>[^/]+)/[^/]+/(?P<file>(?P<number>\d+)-[^/]+)')
 _OTHER = {'tactile': 'vision', 'vision': 'tactile'}
 
 
@@ -31,8 +36,7 @@ class HumanCollectedTouch(PublishedDataset):
                   'or mlfu7/Touch-Vision-Language-Dataset')
     sensors = ('digit',)
     labels = {'contact': ('no', 'yes')}
-    index_files = tuple(f'{part}/{name}' for part in _PARTS
-                        for name in ('train.csv', 'test.csv', 'contact.json', 'not_contact.json'))
+    index_files = tuple(f'{part}/{name}' for part in _PARTS for name in _LISTS.values())
 
     def notes(self, root: Path) -> Iterable[str]:
         """Name the folders that were put right."""
@@ -45,32 +49,43 @@ class HumanCollectedTouch(PublishedDataset):
         swapped = swapped_trajectories(root)
         captions = caption_list(root, 'contact_text_tvl.csv', 'tvl')
         for part in _PARTS:
-            seen = set()
-            for split, touch, background, caption in _entries(root / part):
-                if touch in seen:
-                    continue
-                seen.add(touch)
-                trajectory, _, file = touch.split('/')[-3:]
-                clip = f'{part}/{trajectory}'
+            for touch, (splits, background, caption) in _entries(root / part).items():
+                name = _TOUCH.fullmatch(touch)
+                clip, file = f'{part}/{name["trajectory"]}', name['file']
                 folders = ('vision', 'tactile') if clip in swapped else ('tactile', 'vision')
                 touch_folder, view_folder = (root / clip / folder for folder in folders)
                 yield Record(
-                    id=f'{clip}/{file}', split=split, sensor='digit', object=clip, touch=touch_folder / file,
+                    id=f'{clip}/{file}', split=' '.join(splits), sensor='digit', object=clip, touch=touch_folder / file,
                     view=view_folder / file, reference=_reference(root / part, background, clip in swapped),
                     text=caption, tokens=captions.get(f'{part}/{touch}'), clip=clip,
                     # The number before the dash, whole: as a prefix, 16 would also be 165.
-                    frame_index=int(file.split('-')[0]), labels={'contact': int(split != NOT_IN_CONTACT)})
+                    frame_index=int(name['number']), labels={'contact': int(NOT_IN_CONTACT not in splits)})
 
 
-def _entries(part: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Give split, path of the touch image, path of the background and caption."""
-    for split in ('train', 'test'):
-        for _, touch, background, caption in (row[:4] for row in read_rows(part / f'{split}.csv', columns=4)[1:]):
-            yield split, touch, background, caption
-    for split, name in ((UNLISTED, 'contact.json'), (NOT_IN_CONTACT, 'not_contact.json')):
-        lists = read_json(part / name)
+def _entries(part: Path) -> dict[str, tuple[dict[str, None], str, str]]:
+    """Give splits, path of the background and caption, by path of the touch image."""
+    entries: dict[str, tuple[dict[str, None], str, str]] = {}
+    for split, name in _LISTS.items():
+        for number, (touch, background, caption) in enumerate(_rows(part / name), start=1):
+            if not _TOUCH.fullmatch(touch):
+                raise ConfigurationError(
+                    f'entry {number} of {part / name} names {touch!r}, no <trajectory>/tactile/<number>-<s>.jpg',
+                    'Download it again')
+            splits, *_ = entries.setdefault(touch, ({}, background, caption))
+            if split in ('train', 'test') or not splits:
+                splits[split] = None
+    return entries
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Give paths of the touch image and the background, and the caption."""
+    if path.suffix == '.csv':
+        for _, touch, background, caption, *_ in read_rows(path, columns=4)[1:]:
+            yield touch, background, caption
+    else:
+        lists = read_json(path)
         for touch, background in zip(lists['tactile'], lists['background']):
-            yield split, touch, background, ''
+            yield touch, background, ''
 
 
 def _reference(part: Path, background: str, is_swapped: bool) -> Path | None:
