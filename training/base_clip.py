@@ -36,7 +36,7 @@ from training.networks.clip_folder import ClipTokenizer
 from training.networks.clip_towers import ClipImageTower, ClipTextTower
 from training.networks.three_towers import embed
 from training.objectives.clip_method import run_progress, trimmed_tokens
-from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict
+from training.recipe import TlvCoreRecipe, TrainerRecipe, load_recipe, recipe_as_dict, require
 from training.retrieval import retrieval
 from training.run_checks import check_run
 from training.trainer import Trainer
@@ -66,6 +66,11 @@ class BaseClipRecipe(TrainerRecipe):
                                    maximum=0.95)
     relit_share: float = setting(0.7, 'Share of the views that are shown in another light; it grows along a line over '
                                       'the first half of the run', minimum=0.0, maximum=1.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.width % self.heads == 0, f'width {self.width} cannot be divided by heads {self.heads}',
+                'Change one of them')
 
 
 class BaseClipObjective:
@@ -160,6 +165,9 @@ def train_base_clip(recipe: BaseClipRecipe, output: Path) -> dict:
     """
     rendering, run = load_recipe(Path(recipe.rendered_by), TlvCoreRecipe), output / _RUN_FOLDER
     resume = (run / 'state.json').exists()
+    require(rendering.image_size_px % recipe.patch_size_px == 0,
+            f'the views of {rendering.image_size_px} px are no multiple of patch_size_px {recipe.patch_size_px}',
+            'Change patch_size_px')
     # Before anything is written: a tokenizer of another recipe would not fit the weights that are there.
     check_run(recipe, run, resume, Processes.only_one(recipe.device))
     tokenizer = learn_tokenizer(render_data(rendering).captions('train'), recipe.vocabulary_size)

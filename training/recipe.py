@@ -87,18 +87,18 @@ class TlvCoreRecipe(TrainerRecipe):
 
     def __post_init__(self):
         super().__post_init__()
-        _require(self.patch_size_px % 4 == 0, f'patch_size_px is {self.patch_size_px}', 'Give a multiple of 4')
-        _require(self.image_size_px % self.patch_size_px == 0,
+        require(self.patch_size_px % 4 == 0, f'patch_size_px is {self.patch_size_px}', 'Give a multiple of 4')
+        require(self.image_size_px % self.patch_size_px == 0,
                  f'image_size_px {self.image_size_px} is no multiple of patch_size_px {self.patch_size_px}',
                  'Change one of them')
-        _require(self.width % 4 == 0 and self.width % self.heads == 0,
+        require(self.width % 4 == 0 and self.width % self.heads == 0,
                  f'width {self.width} cannot be divided by 4 and by heads {self.heads}', 'Change one of them')
-        _require(self.text_depth <= self.image_depth,
+        require(self.text_depth <= self.image_depth,
                  f'text_depth {self.text_depth} is more than image_depth {self.image_depth}', 'Lower text_depth')
         kinds = self.sensor_kinds
-        _require(len(kinds) > 0 and all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds),
+        require(len(kinds) > 0 and all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds),
                  f'sensor_kinds is {list(kinds)!r}', 'Name at least one kind, each once')
-        _require(round((self.image_size_px // self.patch_size_px) ** 2 * (1 - self.patch_dropout)) > 0,
+        require(round((self.image_size_px // self.patch_size_px) ** 2 * (1 - self.patch_dropout)) > 0,
                  f'patch_dropout {self.patch_dropout} leaves no patch', 'Lower it')
 
 
@@ -130,6 +130,11 @@ def recipe_as_dict(recipe: Any) -> dict[str, Any]:
             for name, value in dataclasses.asdict(recipe).items()}
 
 
-def _require(condition: bool, problem: str, remedy: str) -> None:
+def require(condition: bool, problem: str, remedy: str) -> None:
+    """Refuse a recipe, or what it leads to, unless a condition holds; `remedy` is what to do next.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
     if not condition:
         raise ConfigurationError(problem, remedy)

@@ -24,6 +24,7 @@ from training.networks.bridged_clip import parameter_counts
 from training.networks.touch_decoder import grid_waves
 from training.objectives.anytouch_stage_2 import PAPER, RELEASED_CODE, AnyTouchObjective, AnyTouchRecipe
 from training.recipe import load_recipe
+from visuotactile_ros.errors import ConfigurationError
 
 RECIPE = AnyTouchRecipe(sensor_kinds=SENSOR_KINDS, steps=100, batch_size=4, lora_rank=2, lora_alpha=2,
                         tokens_per_sensor=2, decoder_width=8, decoder_depth=1, decoder_heads=2, rotation_deg=0.0,
@@ -221,6 +222,11 @@ def test_share_of_vit_l_14_that_is_trained(touch_tuning, share):
     touch = 303_179_776 + 1024 * 768 if touch_tuning == 'full' else tuned
     assert trained == touch + tuned + 6 * 5 * 1024 + 769 + 1
     assert round(100 * trained / total, 2) == share
+
+
+def test_decoder_whose_heads_do_not_fit_is_refused():
+    with pytest.raises(ConfigurationError, match='decoder_width 510 cannot be divided by 4 and by decoder_heads 16'):
+        AnyTouchRecipe(decoder_width=510)
 
 
 def test_shipped_recipe_is_that_of_the_paper():

@@ -84,6 +84,16 @@ def test_an_interrupted_run_ends_with_the_same_weights(root, trained, tmp_path):
         assert torch.equal(tensor, weights[name]), name
 
 
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'width': 18}, 'width 18 cannot be divided by heads 4. Change one'),
+    ({'patch_size_px': 5}, 'are no multiple of patch_size_px 5. Change')])
+def test_sizes_that_do_not_fit_are_refused(root, tmp_path, changes, message):
+    recipe = load_recipe(root / 'base.yaml', BaseClipRecipe)
+    with pytest.raises(ConfigurationError, match=message):
+        train_base_clip(dataclasses.replace(recipe, heads=4, **changes), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
 def test_another_recipe_is_refused_before_it_touches_a_finished_base(root, trained):
     recipe, _ = trained
     before = {path: path.read_bytes() for path in (root / 'base').rglob('*') if path.is_file()}

@@ -15,6 +15,7 @@ from training.interface import Batch, LossTerm
 from training.losses.cross_sensor_matching import cross_sensor_matching, matching_anchors
 from training.networks.any_touch import AnyTouchShape, AnyTouchTowers
 from training.objectives.clip_method import ClipMethod, has, run_progress, trimmed_tokens
+from training.recipe import require
 from visuotactile_ros.parameters.definition import setting
 
 
@@ -61,6 +62,12 @@ class AnyTouchRecipe(ClipMethodRecipe):
     decoder_width: int = setting(512, 'Width of the decoder of masked images (released code)', minimum=4)
     decoder_depth: int = setting(8, 'Layers of that decoder', minimum=1)
     decoder_heads: int = setting(16, 'Attention heads of that decoder', minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.decoder_width % 4 == 0 and self.decoder_width % self.decoder_heads == 0,
+                f'decoder_width {self.decoder_width} cannot be divided by 4 and by decoder_heads {self.decoder_heads}',
+                'Change one of them')
 
     @property
     def reading(self) -> AnyTouchReading:
