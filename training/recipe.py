@@ -27,7 +27,7 @@ class TrainerRecipe:
     learning_rate: float = setting(1e-3, 'Peak learning rate', minimum=0.0)
     warmup_steps: int = setting(100, 'Steps of linear warm-up; a cosine to zero follows', minimum=0)
     weight_decay: float = setting(0.05, 'AdamW weight decay of matrices; vectors have none', minimum=0.0)
-    gradient_clip: float = setting(1.0, 'Largest norm of the gradient; .inf for no limit', minimum=1e-6)
+    gradient_clip: float = setting(1.0, 'Largest norm of the gradient; 1e9 for no limit', minimum=1e-6)
     threads: int = setting(1, 'Torch threads', minimum=1)
     device: str = setting('auto', 'What to compute on; auto takes a GPU if there is one',
                           choices=('auto', 'cpu', 'cuda'))
