@@ -167,7 +167,7 @@ def test_tokenizer_starts_ends_pads_and_cuts(tokenizer_folder):
     words = [[WORDS[token] for token in row[:length]] for row, length in zip(tokens, lengths, strict=True)]
     assert words == [['<|startoftext|>', 'rou', 'gh</w>', '<|endoftext|>'], ['<|startoftext|>', '<|endoftext|>'],
                      ['<|startoftext|>', 'a</w>', 'b</w>', 'c</w>', 'd</w>', '<|endoftext|>']]
-    assert tokens.shape == (3, 6) and tokenizer.vocabulary_size == len(WORDS)
+    assert tokens.shape == (3, 6)
     assert (tokens.argmax(axis=1) == lengths - 1).all(), 'the highest id is the first end of text'
 
 
