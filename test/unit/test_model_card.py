@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from visuotactile_ros.errors import ModelError
@@ -50,6 +50,8 @@ def test_a_policy_card_survives_its_yaml(card):
 numbers = st.floats(-1e6, 1e6).map(lambda value: float(f'{value:.6g}'))
 
 
+@example([0.0] * 5, 1.0, '\x85', {})
+@example([0.0] * 5, 1.0, 'a\u2028b', {'\u2029': 1.0})
 @given(st.lists(numbers, min_size=5, max_size=5), st.floats(1e-3, 1e3), st.text(min_size=1, max_size=8),
        st.dictionaries(st.text(max_size=5), numbers, max_size=3))
 def test_numbers_and_text_survive_yaml(tiny_encoder, mean, scale, class_name, metrics):

@@ -1,4 +1,7 @@
-"""ModelCard: the facts about a model that were frozen when it was trained, and their strict YAML form."""
+"""ModelCard: the facts about a model that were frozen when it was trained, and their strict YAML form.
+
+Longer than 300 lines: a setting of the card, its check and how it is read and written are one contract.
+"""
 
 from __future__ import annotations
 
@@ -238,12 +241,18 @@ def model_card_yaml(card: ModelCard) -> str:
 class _CardDumper(yaml.SafeDumper):
     """Writes lists of plain values on one line: 192 means are not 192 lines."""
 
+    def represent_text(self, text: str) -> yaml.Node:
+        # Written plainly, PyYAML reads these line breaks back as a space.
+        style = '"' if set(text) & set('\x85\u2028\u2029') else None
+        return self.represent_scalar('tag:yaml.org,2002:str', text, style=style)
+
     def represent_list(self, values: list) -> yaml.Node:
         flat = not any(isinstance(value, (dict, list)) for value in values)
         return self.represent_sequence('tag:yaml.org,2002:seq', values, flow_style=flat)
 
 
 _CardDumper.add_representer(list, _CardDumper.represent_list)
+_CardDumper.add_representer(str, _CardDumper.represent_text)
 
 
 def _check_format_version(version: Any) -> None:
