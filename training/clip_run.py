@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.datasets.prepared import PreparedDataset
 from training.datasets.prepared_triplets import TRAIN, VALIDATION, PreparedTriplets
 from training.distributed import Processes
 from training.interface import Objective
@@ -33,16 +32,14 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
     del output, resume
     base = Path(recipe.base)
     tokenizer = ClipTokenizer(base)
-    kinds = {kind for folder in recipe.data for kind in PreparedDataset(folder).manifest['sensors'] if kind}
-    unlisted = sorted(kinds - {*recipe.sensor_kinds})
-    if unlisted:   # they would be trained on as frames of an unknown sensor
-        raise ConfigurationError(f'the data has frames of {unlisted[0]!r}, which is not among sensor_kinds',
-                                 'Add it to sensor_kinds')
     config = read_clip_config(base)
     train, validation = (
         PreparedTriplets(recipe.data, split, tokenizer, config.text_config.max_position_embeddings,
                          config.vision_config.image_size, recipe.sensor_kinds)
         for split in (TRAIN, VALIDATION))
+    if train.unlisted_kinds:   # they would be trained on as frames of an unknown sensor
+        raise ConfigurationError(f'the data has frames of {train.unlisted_kinds[0]!r}, which is not among sensor_kinds',
+                                 'Add it to sensor_kinds')
     check_samples(len(train), recipe)
     method = next(method for method in METHODS.values() if type(recipe) is method.recipe)
     objective = method.build(recipe, validation)

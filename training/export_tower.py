@@ -131,8 +131,8 @@ def _export(model: TlvCore, recipe: TlvCoreRecipe, output: Path, tower: str, pre
     actual = _run(content, arrays, names)
     report = {'megabytes': len(content) / 1e6} | _check_parity(expected, actual, precision)
     trained = usual is not None
-    if trained and tower == 'touch':
-        report |= _motion_errors(model, graph, content, batch) if len(batch['motion']) > 0 else {}
+    if trained and tower == 'touch' and len(batch['motion']) > 0:
+        report |= _motion_errors(model, graph, content, batch)
     temperatures = {name: fit_temperature(actual[name], batch[name].numpy()) if trained else 1.0 for name in heads}
     size, frames = recipe.image_size_px, ('B', 1, recipe.image_size_px, recipe.image_size_px, 3)
     tolerance = {name: float(f'{np.clip(TOLERANCE_MARGIN * report[f"largest_{name}_difference"], *bounds):.2g}')

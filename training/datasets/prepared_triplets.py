@@ -60,6 +60,12 @@ class PreparedTriplets:
     def __len__(self) -> int:
         return len(self._row_of)
 
+    @property
+    def unlisted_kinds(self) -> list[str]:
+        """Sensor kinds of the data that have no id of their own, in alphabetical order."""
+        kinds = {kind for prepared in self._sets for kind in prepared.manifest['sensors'] if kind}
+        return sorted(kinds - {*self._sensor_kinds})
+
     def batch(self, indices: np.ndarray) -> Batch:
         """Give samples as one batch.
 

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from training.datasets.published.files import caption_tokens, frame, is_there, read_lines, read_rows, sorted_by
+from training.datasets.published.files import (
+    caption_tokens,
+    frame,
+    is_there,
+    read_lines,
+    read_rows,
+    sorted_by,
+    splits_of,
+)
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.record import UNLISTED, Image, Record
 from visuotactile_ros.errors import ConfigurationError
@@ -44,18 +52,16 @@ class TouchAndGo(PublishedDataset):
 
     def records(self, root: Path) -> Iterator[Record]:
         """List every frame of any list once, with all of its splits."""
-        materials, splits, rough = dict(_entries(root / 'label.txt')), {}, {}
+        materials, listed, rough = dict(_entries(root / 'label.txt')), [], {}
         for split in ('train', 'test'):
             entries = dict(_entries(root / f'{split}.txt'))
             materials |= entries
-            for name, material in entries.items():
-                if material != UNKNOWN_MATERIAL:
-                    splits.setdefault(name, []).append(split)
+            listed += [(name, split) for name, material in entries.items() if material != UNKNOWN_MATERIAL]
         for split in ('train_rough', 'test_rough'):
-            for name, is_rough in _entries(root / f'{split}.txt'):
-                splits.setdefault(name, []).append(split)
-                rough[name] = is_rough
-        captions, references = _captions(root), _references(root)
+            entries = dict(_entries(root / f'{split}.txt'))
+            rough |= entries
+            listed += [(name, split) for name in entries]
+        splits, captions, references = splits_of(listed), _captions(root), _references(root)
         for name in sorted_by(str, materials.keys() | rough.keys()):
             material, labels = materials.get(name, UNKNOWN_MATERIAL), {}
             if material != UNKNOWN_MATERIAL:
@@ -71,7 +77,7 @@ class TouchAndGo(PublishedDataset):
                 return frame(place / 'gelsight_frame', file, place / 'gelsight.mp4', int(file.split('.')[0]))
 
             yield Record(
-                id=name, split=' '.join(splits.get(name, [UNLISTED])), sensor='gelsight', object=folder,
+                id=name, split=splits.get(name, UNLISTED), sensor='gelsight', object=folder,
                 touch=gel(file), view=frame(place / 'video_frame', file, place / 'video.mp4', index),
                 reference=gel(references[name]) if name in references else None,
                 tokens=captions.get(name), clip=folder, frame_index=index, labels=labels)

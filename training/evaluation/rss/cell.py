@@ -155,12 +155,11 @@ class Cell:
 
     def features(self, source: str, part: str, picture: str, tower: str) -> np.ndarray:
         """Give the features of a frame set, float32 [N, D], computing them if they are not there yet."""
-        frame_set = self.laboratory.benchmark.frame_set(source, part)
         path = self._features_path(source, part, picture, tower)
         if not path.is_file():
             objective = self._objective   # trained before the clock starts
             start = time.monotonic()
-            features = self._encode(objective, frame_set, picture, tower)
+            features = self._encode(objective, self.laboratory.benchmark.frame_set(source, part), picture, tower)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix('.partial')
             save_file({'features': features}, partial, {'seconds': f'{time.monotonic() - start:.2f}'})

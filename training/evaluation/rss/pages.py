@@ -89,7 +89,7 @@ def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
         if rows:
             rows.append(_guessing(result, tasks))
             lines += [*table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
-                               'TLV-CoRe minus this', *(f'*{aside}*' for aside in asides), 'minutes a cell'), rows),
+                              'TLV-CoRe minus this', *(f'*{aside}*' for aside in asides), 'minutes a cell'), rows),
                       '']
     stand_ins = [f'{task} for {values["stands_for"]}' for task, values in result['tasks'].items()
                  if values['stands_for'] not in ('', task)]

@@ -131,12 +131,10 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
         `asides.<group>.<row>.<task>` for what no mean holds; `tasks` and `aside_tasks`; `convergence.<row>`,
         `parameters.<row>` and `cost_minutes.<group>.<row>`.
     """
-    done = [entry for entry in entries if entry.is_done]
-    groups, rows = (list(dict.fromkeys(getattr(entry, name) for entry in entries)) for name in ('group', 'row'))
+    result, done = _begin(name, laboratory, entries)
+    groups, rows = result['groups'], result['rows']
     found = {protocol: _accuracies(done, protocol) for protocol in PROTOCOLS}
-    result = {
-        'simulated': laboratory.benchmark.simulated, 'table': name, 'complete': len(done) == len(entries),
-        'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows,
+    result |= {
         'tasks': {name: _facts_of(task, tower, laboratory.benchmark) for name, (task, tower) in {
             task.name: (task, tower) for entry in entries for task, tower in entry.probes}.items()},
         'notes': list(laboratory.benchmark.notes),
@@ -174,8 +172,7 @@ def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, An
         `methods.<row>.by_rate.<rate>.{mean, per_task}`: share of the validation samples that is right;
         `methods.<row>.chosen`: the rate with the highest mean, the lowest of equals, where all are done.
     """
-    done = [entry for entry in entries if entry.is_done]
-    groups, rows = (list(dict.fromkeys(getattr(entry, name) for entry in entries)) for name in ('group', 'row'))
+    result, done = _begin('rates', laboratory, entries)
     methods: dict[str, dict[str, Any]] = {}
     for entry in done:
         found = {task.name: entry.cell.result(task, tower)['protocols'][HONEST]['validation_accuracy']
@@ -183,10 +180,17 @@ def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, An
         methods.setdefault(entry.row, {'by_rate': {}})['by_rate'][entry.group] = {
             'mean': rounded(np.mean(list(found.values()))), 'per_task': {task: rounded(found[task]) for task in found}}
     for values in methods.values():
-        if len(values['by_rate']) == len(groups):
-            values['chosen'] = float(max(groups, key=lambda rate: values['by_rate'][rate]['mean']))
-    return {'simulated': laboratory.benchmark.simulated, 'table': 'rates', 'complete': len(done) == len(entries),
-            'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows, 'methods': methods}
+        if len(values['by_rate']) == len(result['groups']):
+            values['chosen'] = float(max(result['groups'], key=lambda rate: values['by_rate'][rate]['mean']))
+    return result | {'methods': methods}
+
+
+def _begin(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
+    """Give what the JSON of every table says, and the entries that are done."""
+    done = [entry for entry in entries if entry.is_done]
+    groups, rows = (list(dict.fromkeys(getattr(entry, place) for entry in entries)) for place in ('group', 'row'))
+    return {'simulated': laboratory.benchmark.simulated, 'table': name, 'complete': len(done) == len(entries),
+            'entries_done': len(done), 'entries': len(entries), 'groups': groups, 'rows': rows}, done
 
 
 def _facts_of(task: Task, tower: str, benchmark: Benchmark) -> dict[str, Any]:
