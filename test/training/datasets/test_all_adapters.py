@@ -187,12 +187,20 @@ def test_files_that_are_no_frames_are_none(name, folder, stray, tmp_path):
     ('feel', 'feel.csv', 'lemon,0,1\nlemon,1,2', "row 2 of .*feel.csv has '1' .* '2'"),
     ('tvl_hct', 'data1/train.csv', 'v,t,b,c\nv,tactile/2-0.jpg,b,c', "entry 1 of .*train.csv names 'tactile/2-0.jpg'"),
     ('tvl_hct', 'data2/contact.json', '{"tactile": ["0-1/tactile/last.jpg"], "background": [""]}',
-     "entry 1 of .*contact.json names '0-1/tactile/last.jpg'")])
+     "entry 1 of .*contact.json names '0-1/tactile/last.jpg'"),
+    ('tvl_hct', 'data1/contact.json', '{"tactile": []}', ".*data1/contact.json is not as published .*'background'"),
+    ('tvl_hct', 'data1/not_contact.json', '{"tactile": ["a"], "background": []}', '.*not_contact.json is not as publ'),
+    ('cloth', 'cloth_metadata.json', '{"11": [1, 2]}', '.*cloth_metadata.json is not as published'),
+    ('cloth', 'cloth_metadata.json', '[]', '.*cloth_metadata.json is not as published'),
+    ('octopi_processed', 'processed/train_samples.json', '{"rug": 3}', '.*train_samples.json is not as published'),
+    ('objectfolder_1', 'split.json', '{"train": [["1"]]}', '.*split.json is not as published'),
+    ('objectfolder_2', 'label.json', '{"101": "wood"}', ".*label.json is not as published .*'wood'"),
+    ('objectfolder_2', 'label.json', '{', '.*label.json cannot be read')])
 def test_a_list_with_a_wrong_row_is_one_error_that_names_it(name, file, content, message, tmp_path):
-    TREES[name](tmp_path)
+    getattr(miniature_trees, name)(tmp_path)
     text(tmp_path / file, content)
     with pytest.raises(ConfigurationError, match=message + '.*ownload it again'):
-        DATASETS[name].verify(tmp_path)
+        DATASETS[name.removesuffix('_processed')].verify(tmp_path)
 
 
 def test_the_terminal_says_what_leaks(roots, capsys):

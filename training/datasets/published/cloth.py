@@ -19,7 +19,6 @@ from training.datasets.published.files import (
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
 from training.datasets.published.videos import frame_count
 from training.datasets.record import UNLISTED, Record
-from visuotactile_ros.errors import ConfigurationError
 
 PROPERTIES = ('fuzziness', 'thickness', 'smoothness', 'wool', 'stretchiness', 'endurance', 'softness',
               'wind_resistance', 'season', 'wash_method', 'textile_type')
@@ -74,12 +73,8 @@ class Cloth(PublishedDataset):
 
 
 def _labels(root: Path) -> dict[str, Mapping[str, float]]:
-    table = read_json(root / 'cloth_metadata.json')
-    wrong = [cloth for cloth, values in table.items() if len(values) != len(PROPERTIES)]
-    if wrong:
-        raise ConfigurationError(f'cloth {wrong[0]} has not {len(PROPERTIES)} labels in cloth_metadata.json',
-                                 'Download it again')
-    return {cloth: dict(zip(PROPERTIES, values)) for cloth, values in table.items()}
+    return read_json(root / 'cloth_metadata.json', lambda table: {
+        cloth: dict(zip(PROPERTIES, values, strict=True)) for cloth, values in table.items()})
 
 
 def _has_trials(root: Path) -> bool:
@@ -88,6 +83,8 @@ def _has_trials(root: Path) -> bool:
 
 def _read_trials(root: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], int]]:
     """Give the splits and the number of the frame of most contact, by cloth and trial."""
-    rows = [((str(entry['cloth_index']), str(entry['trial_index'])), split, int(entry['count']))
-            for split, name in _TRIALS.items() for entry in read_json(root / name).values()]
+    rows = [(trial, split, count) for split, name in _TRIALS.items()
+            for trial, count in read_json(root / name, lambda entries: [
+                ((str(entry['cloth_index']), str(entry['trial_index'])), int(entry['count']))
+                for entry in entries.values()])]
     return splits_of((trial, split) for trial, split, _ in rows), {trial: count for trial, _, count in rows}

@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from training.datasets.record import Image, VideoFrame
 from visuotactile_ros.errors import ConfigurationError
 
+Understood = TypeVar('Understood')
 _DOWNLOAD_AGAIN = 'Download it again'
 # Where people put the captions that were published apart from their data sets.
 TEXT_FOLDERS = ('text', 'text_tacquad', '.')
@@ -96,16 +97,25 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
     return rows
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, understand: Callable[[Any], Understood]) -> Understood:
     """Read a JSON file.
 
+    Args:
+        path: The file.
+        understand: Takes what is needed out of its content.
+
     Raises:
-        ConfigurationError: It cannot be read or is no JSON.
+        ConfigurationError: It cannot be read, is no JSON, or `understand` finds something else than was published.
     """
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f'{path} cannot be read: {error}', _DOWNLOAD_AGAIN) from error
+    try:
+        return understand(content)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(f'{path} is not as published ({type(error).__name__}: {error})',
+                                 _DOWNLOAD_AGAIN) from error
 
 
 def frame(folder: Path, name: str, video: Path, index: int) -> Image:

@@ -8,7 +8,6 @@ from pathlib import Path
 from training.datasets.published.files import names_in, natural_order, read_json
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.record import Record
-from visuotactile_ros.errors import ConfigurationError
 
 _LAST_OBJECT_OF_1 = 100
 _SPLITS = {'train': 'train', 'validation': 'val', 'test': 'test'}
@@ -33,26 +32,26 @@ class _SimulatedObjects(PublishedDataset):
 
     def records(self, root: Path) -> Iterator[Record]:
         """List the images of split.json by split, object and number."""
-        labels, lists = read_json(root / 'label.json'), read_json(root / 'split.json')
-        has_views = bool(names_in(root / 'vision'))
-        for split, key in _SPLITS.items():
-            try:
-                entries = sorted({(str(name), str(image)) for name, image in lists.get(key, [])},
-                                 key=lambda entry: [natural_order(part) for part in entry])
-                for name, image in entries:
-                    if self.holds(int(name)):
-                        yield Record(
-                            id=f'{name}/{image}', split=split, sensor=self.sensors[0], object=name,
-                            touch=root / self.touch_folder / name / f'{image}.png',
-                            view=root / 'vision' / name / f'{image}.png' if has_views else None,
-                            labels=_label_of(labels, name))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ConfigurationError(f'split.json or label.json in {root} is damaged ({error})',
-                                         'Download them again') from error
+        labels, has_views = read_json(root / 'label.json', _labels), bool(names_in(root / 'vision'))
+        for split, images in read_json(root / 'split.json', _images).items():
+            for number, image in images:
+                if self.holds(number):
+                    name = str(number)
+                    yield Record(
+                        id=f'{name}/{image}', split=split, sensor=self.sensors[0], object=name,
+                        touch=root / self.touch_folder / name / f'{image}.png',
+                        view=root / 'vision' / name / f'{image}.png' if has_views else None,
+                        labels=labels.get(name, {}))
 
 
-def _label_of(labels: Mapping[str, int | str], name: str) -> dict[str, float]:
-    return {'material': int(labels[name])} if name in labels else {}
+def _labels(content: Mapping[str, int | str]) -> dict[str, dict[str, int]]:
+    return {name: {'material': int(number)} for name, number in content.items()}
+
+
+def _images(content: Mapping[str, Iterable]) -> dict[str, list[tuple[int, str]]]:
+    """Give number of the object and name of the image by split, in natural order."""
+    return {split: sorted({(int(number), str(image)) for number, image in content.get(key, [])},
+                          key=lambda entry: (entry[0], natural_order(entry[1]))) for split, key in _SPLITS.items()}
 
 
 class ObjectFolder1(_SimulatedObjects):

@@ -96,10 +96,11 @@ def _read_constants(path: Path) -> dict:
 
 def _published_samples(processed: Path) -> dict[str, str]:
     """Read {train,val,test}_samples.json, which name the folders of every object, if they were written."""
-    return splits_of((Path(folder).name, split)
-                     for split, name in (('train', 'train'), ('validation', 'val'), ('test', 'test'))
-                     if f'{name}_samples.json' in names_in(processed)
-                     for folders in read_json(processed / f'{name}_samples.json').values() for folder in folders)
+    return splits_of((name, split)
+                     for split, list_name in (('train', 'train'), ('validation', 'val'), ('test', 'test'))
+                     if f'{list_name}_samples.json' in names_in(processed)
+                     for name in read_json(processed / f'{list_name}_samples.json', lambda objects: [
+                         Path(folder).name for folders in objects.values() for folder in folders]))
 
 
 def _extracted(root: Path, recording: str) -> Iterator[tuple[int, Image]]:

@@ -83,9 +83,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         for _, touch, background, caption, *_ in read_rows(path, columns=4)[1:]:
             yield touch, background, caption
     else:
-        lists = read_json(path)
-        for touch, background in zip(lists['tactile'], lists['background']):
-            yield touch, background, ''
+        yield from read_json(path, lambda lists: [
+            (touch, background, '') for touch, background in zip(lists['tactile'], lists['background'], strict=True)])
 
 
 def _reference(part: Path, background: str, is_swapped: bool) -> Path | None:
