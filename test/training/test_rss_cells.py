@@ -223,6 +223,8 @@ def test_a_row_that_is_none_is_refused(recipe, tmp_path, capsys):
     assert main(['base', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(tmp_path / 'o.json'),
                  '--only-method', 'tlv_core']) == 1
     assert "the table has no row 'tlv_core'. Choose from clip" in capsys.readouterr().err
+    assert main(['rates', '--recipe', str(tmp_path / 'r.yaml'), '--output', str(tmp_path / 'o.json')]) == 1
+    assert 'no method of the recipe has a row in the table rates' in capsys.readouterr().err
 
 
 def test_the_variance_of_the_gradient_is_that_over_the_batches():

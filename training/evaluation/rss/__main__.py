@@ -53,6 +53,9 @@ def fill_table(name: str, recipe: RssRecipe, output: Path, only_methods: Sequenc
         train_base_clip(load_recipe(Path(recipe.base_recipe), BaseClipRecipe), Path(recipe.base))
     laboratory = Laboratory(recipe, _benchmark(recipe))
     entries = list(TABLES[name](laboratory))
+    if not entries:
+        raise ConfigurationError(f'no method of the recipe has a row in the table {name}',
+                                 'Name at least one that trains under methods')
     rows = {entry.row for entry in entries}
     unknown = sorted({*only_methods} - rows)
     if unknown:
