@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.checkpoint import load_state
@@ -54,6 +57,23 @@ def recipe_of_run(folder: Path, kind: type[AnyRecipe]) -> AnyRecipe:
     if found != expected:
         raise ConfigurationError(f'{folder} holds a run of {found}, not of {expected}', 'Name another folder')
     return build_parameters(kind, settings, str(folder / 'state.json'))
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run; the system lets go of it however that ends.
+
+    Raises:
+        ConfigurationError: Another run holds it: both would write the same log and checkpoints.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f'another run is training in {folder}',
+                                     'Wait for it or choose another output folder') from None
+        yield
 
 
 def check_samples(samples: int, recipe: TrainerRecipe) -> None:

@@ -19,13 +19,12 @@ class RunLog:
     """Writes log.jsonl and TensorBoard; a run that continues drops what was logged behind its checkpoint.
 
     Args:
-        folder: Folder of the run.
+        folder: Folder of the run, which is there.
         recipe: Its steps and batch size.
         first_step: Steps that were done before; 0 starts a new log.
     """
 
     def __init__(self, folder: Path, recipe: TrainerRecipe, first_step: int):
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / 'log.jsonl'
         if path.exists():
             write_atomically(path, ''.join(f'{line}\n' for line in path.read_text().splitlines()

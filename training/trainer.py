@@ -17,7 +17,7 @@ from training.distributed import Processes
 from training.gradient_cache import fill_gradients, total_loss
 from training.interface import Objective, Samples
 from training.recipe import TrainerRecipe, recipe_as_dict
-from training.run_checks import check_run, check_samples
+from training.run_checks import check_run, check_samples, only_run_in
 from training.run_log import RunLog
 from visuotactile_ros.errors import ConfigurationError
 
@@ -65,12 +65,18 @@ class Trainer:
 
         Returns:
             The last validation metrics; new ones in the first process only.
+
+        Raises:
+            ConfigurationError: Another run is training in the folder; or as `take_step`.
         """
         recipe = self.recipe
         last = recipe.steps if until_step is None else min(until_step, recipe.steps)
         start = time.monotonic()
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(RunLog(self.folder, recipe, self.step)) if self.processes.is_first else None
+            log = None
+            if self.processes.is_first:
+                stack.enter_context(only_run_in(self.folder))
+                log = stack.enter_context(RunLog(self.folder, recipe, self.step))
             batches = stack.enter_context(contextlib.closing(self.loader.batches(self.step, last)))
             for step, batch in enumerate(batches, self.step + 1):
                 logs, validates, saves = (step % every == 0 or step == last for every in (

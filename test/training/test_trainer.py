@@ -17,6 +17,7 @@ from training.interface import LossTerm
 from training.networks.tlv_core import TlvCore, TlvCoreShape
 from training.objectives.tlv_core import TlvCoreObjective
 from training.recipe import TlvCoreRecipe
+from training.run_checks import only_run_in
 from training.trainer import Trainer, learning_rate_at, make_optimizer
 from visuotactile_ros.errors import ConfigurationError, ModelError
 
@@ -173,6 +174,15 @@ def test_checkpoint_that_does_not_name_its_step_is_taken(tmp_path):
 def test_too_few_samples_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match='fewer than one batch'):
         trainer(tmp_path, samples=RandomTriplets(3))
+
+
+def test_a_folder_in_which_a_run_is_training_is_left_alone(tmp_path):
+    first, second = trainer(tmp_path), trainer(tmp_path)
+    with only_run_in(tmp_path):
+        with pytest.raises(ConfigurationError, match='another run is training in .*. Wait for it'):
+            second.run()
+    assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+    first.run(until_step=1)
 
 
 def test_folder_of_another_run_is_left_alone(tmp_path):
