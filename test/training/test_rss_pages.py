@@ -1,6 +1,7 @@
 """Pages of the tables: every caption says what is simulated, and numbers are those of the JSON."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,12 @@ def test_a_committed_recipe_holds_for_every_method(name):
     if recipe.base_recipe:
         load_recipe(Path(recipe.base_recipe), BaseClipRecipe)
     assert name.endswith(recipe.benchmark) and recipe.seeds >= 3
+
+
+def test_the_simulated_tables_train_every_method_at_the_rate_that_validation_samples_chose():
+    recipe = load_recipe(Path('training/recipes/rss_simulated.yaml'), RssRecipe)
+    rates = json.loads(Path('docs/results/rss_rates.json').read_text())
+    assert rates['recipe']['learning_rates'] == list(recipe.learning_rates)
+    trained = [method for method in recipe.methods if METHODS[method].trains]
+    assert {method: recipe.settings_of(method)['learning_rate'] for method in trained} == {
+        method: found['chosen'] for method, found in rates['methods'].items()}

@@ -76,9 +76,9 @@ def test_an_average_counts_groups_alike_and_a_task_where_it_is():
         'material': 1.0, 'roughness': 1.0, 'shape': 0.0}
 
 
-@given(st.sampled_from([16, 32, 64, 128]))
-def test_every_batch_size_sees_as_many_samples(size):
-    recipe = RssRecipe(steps=300, batch_size=64, warmup_steps=30)
-    changes = recipe.shortened('tlv_core', size)
-    assert changes['steps'] * size == 300 * 64 and changes['warmup_steps'] == changes['steps'] // 10
-    assert size != 64 or changes == {'batch_size': 64, 'steps': 300, 'warmup_steps': 30}, 'the same cell'
+@given(st.sampled_from([16, 32, 64, 128]), st.sampled_from([0.25, 0.5, 1.0]))
+def test_every_batch_size_sees_as_many_samples(size, share):
+    recipe = RssRecipe(steps=400, batch_size=64, warmup_steps=40)
+    changes = recipe.shortened('tlv_core', size, share)
+    assert changes['steps'] * size == share * 400 * 64 and changes['warmup_steps'] == changes['steps'] // 10
+    assert size != 64 or share != 1 or changes == {'batch_size': 64, 'steps': 400, 'warmup_steps': 40}, 'the same cell'

@@ -52,8 +52,8 @@ def rss_rates(result: dict[str, Any]) -> list[str]:
                              for rate in result['groups']), str(values.get('chosen', NOTHING)))
             for row, values in result['methods'].items()]
     return [f'{_origin(result)} Mean accuracy of the six touch tasks in %, one seed, linear probes **on validation '
-            f'samples**; test samples are not looked at. A method takes the chosen rate where `method_settings` of '
-            f'the recipe says so.{_state(result)}',
+            f'samples**; test samples are not looked at. The other tables train at the rate that their recipe '
+            f'says.{_state(result)}',
             '', *table(('method', *result['groups'], 'chosen'), rows), '', *_pictures(result)]
 
 

@@ -46,7 +46,7 @@ def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -
         pictures.append({'file': path.name, 'caption': caption})
 
     if name == 'rates':
-        save(_rate_curves(result), '', 'Mean accuracy of probes on validation samples by learning rate, one seed.')
+        save(_rate_curves(result), '', 'Mean accuracy on validation samples by learning rate, one seed.')
     elif name == 'stability':
         save(_curves(result), '', 'Mean accuracy with 95 % intervals by batch size.')
     else:

@@ -28,8 +28,10 @@ class RssRecipe(TrainerRecipe):
     training_sets: tuple = setting((EVERYTHING,), 'Training sets of the robustness table; multi is all together')
     synergy_training_sets: tuple = setting((EVERYTHING,), 'Training sets of the synergy table')
     shared_training_set: str = setting(EVERYTHING, 'Training set of the stability and the ablation table')
-    short_share: float = setting(1.0, 'Length of the trainings of the rates and the stability table, as a share of '
-                                      'that of the others', minimum=0.001, maximum=1.0)
+    rates_share: float = setting(1.0, 'Length of the trainings of the rates table, as a share of `steps`',
+                                 minimum=0.001, maximum=1.0)
+    stability_share: float = setting(1.0, 'Length of the trainings of the stability table, as a share of `steps`',
+                                     minimum=0.001, maximum=1.0)
     learning_rates: tuple = setting((0.0001, 0.0003, 0.001, 0.003), 'Learning rates of the rates table', minimum=0.0)
     batch_sizes: tuple = setting((16, 32, 64, 128), 'Batch sizes of the stability table', minimum=2)
     seeds: int = setting(3, 'Trainings of a cell', minimum=1)
@@ -65,9 +67,9 @@ class RssRecipe(TrainerRecipe):
                if entry.startswith(f'{method}.'))
         return common | {name: yaml.safe_load(value) for name, _, value in own}
 
-    def shortened(self, method: str, batch_size: int) -> dict[str, int]:
-        """Give the settings of a short training that change: whatever the batch size, as many samples are seen."""
+    def shortened(self, method: str, batch_size: int, share: float) -> dict[str, int]:
+        """Give the settings that change in a training that sees a share of the samples, in batches of any size."""
         settings = self.settings_of(method)
-        steps = max(1, round(self.short_share * settings['steps'] * settings['batch_size'] / batch_size))
+        steps = max(1, round(share * settings['steps'] * settings['batch_size'] / batch_size))
         return {'batch_size': batch_size, 'steps': steps,
                 'warmup_steps': round(settings['warmup_steps'] * steps / settings['steps'])}

@@ -79,17 +79,18 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
     for seed in _seeds(laboratory):
         for size in recipe.batch_sizes:
             for method in recipe.methods:
-                cell = laboratory.cell(method, recipe.shared_training_set, seed, **recipe.shortened(method, size))
+                changes = recipe.shortened(method, size, recipe.stability_share)
+                cell = laboratory.cell(method, recipe.shared_training_set, seed, **changes)
                 yield Entry(str(size), method, seed, cell, probes)
 
 
 def rates(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method that trains at every learning rate, one short training each: by it, `method_settings` are chosen."""
+    """Every method that trains at every learning rate, one short training each: by it, that of the recipe is chosen."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.touch_tasks, 'touch')
     for rate in sorted(recipe.learning_rates):
         for method in recipe.methods:
             if METHODS[method].trains:
-                changes = recipe.shortened(method, recipe.batch_size) | {'learning_rate': rate}
+                changes = recipe.shortened(method, recipe.batch_size, recipe.rates_share) | {'learning_rate': rate}
                 cell = laboratory.cell(method, recipe.shared_training_set, recipe.seed, **changes)
                 yield Entry(f'{rate:g}', method, recipe.seed, cell, probes)
 
