@@ -190,7 +190,7 @@ def test_files_that_are_no_frames_are_none(name, folder, stray, tmp_path):
      "entry 1 of .*contact.json names '0-1/tactile/last.jpg'"),
     ('tvl_hct', 'data1/contact.json', '{"tactile": []}', ".*data1/contact.json is not as published .*'background'"),
     ('tvl_hct', 'data1/not_contact.json', '{"tactile": ["a"], "background": []}', '.*not_contact.json is not as publ'),
-    ('cloth', 'cloth_metadata.json', '{"11": [1, 2]}', '.*cloth_metadata.json is not as published'),
+    ('cloth', 'cloth_metadata.json', '{"11": [1, 2]}', '.*metadata.json is not as published .*cloth 11 has not 11'),
     ('cloth', 'cloth_metadata.json', '[]', '.*cloth_metadata.json is not as published'),
     ('octopi_processed', 'processed/train_samples.json', '{"rug": 3}', '.*train_samples.json is not as published'),
     ('objectfolder_1', 'split.json', '{"train": [["1"]]}', '.*split.json is not as published'),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training.datasets.published.files import (
@@ -74,7 +74,13 @@ class Cloth(PublishedDataset):
 
 def _labels(root: Path) -> dict[str, Mapping[str, float]]:
     return read_json(root / 'cloth_metadata.json', lambda table: {
-        cloth: dict(zip(PROPERTIES, values, strict=True)) for cloth, values in table.items()})
+        cloth: _labels_of(cloth, values) for cloth, values in table.items()})
+
+
+def _labels_of(cloth: str, values: Sequence[float]) -> dict[str, float]:
+    if len(values) != len(PROPERTIES):
+        raise ValueError(f'cloth {cloth} has not {len(PROPERTIES)} labels')
+    return dict(zip(PROPERTIES, values))
 
 
 def _has_trials(root: Path) -> bool:

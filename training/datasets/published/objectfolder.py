@@ -34,9 +34,8 @@ class _SimulatedObjects(PublishedDataset):
         """List the images of split.json by split, object and number."""
         labels, has_views = read_json(root / 'label.json', _labels), bool(names_in(root / 'vision'))
         for split, images in read_json(root / 'split.json', _images).items():
-            for number, image in images:
-                if self.holds(number):
-                    name = str(number)
+            for name, image in images:
+                if self.holds(int(name)):
                     yield Record(
                         id=f'{name}/{image}', split=split, sensor=self.sensors[0], object=name,
                         touch=root / self.touch_folder / name / f'{image}.png',
@@ -48,10 +47,11 @@ def _labels(content: Mapping[str, int | str]) -> dict[str, dict[str, int]]:
     return {name: {'material': int(number)} for name, number in content.items()}
 
 
-def _images(content: Mapping[str, Iterable]) -> dict[str, list[tuple[int, str]]]:
-    """Give number of the object and name of the image by split, in natural order."""
-    return {split: sorted({(int(number), str(image)) for number, image in content.get(key, [])},
-                          key=lambda entry: (entry[0], natural_order(entry[1]))) for split, key in _SPLITS.items()}
+def _images(content: Mapping[str, Iterable]) -> dict[str, list[tuple[str, str]]]:
+    """Give object, called by its number, and name of the image by split, in natural order."""
+    return {split: sorted({(str(name), str(image)) for name, image in content.get(key, [])},
+                          key=lambda entry: (int(entry[0]), *map(natural_order, entry)))
+            for split, key in _SPLITS.items()}
 
 
 class ObjectFolder1(_SimulatedObjects):
