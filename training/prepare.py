@@ -15,25 +15,36 @@ from pathlib import Path
 from training.datasets.preparation import Preparation
 from training.datasets.published import DATASETS
 from training.datasets.published.interface import PublishedDataset, Verification
+from training.datasets.record import MODALITIES
 from visuotactile_ros.command_line import command
 from visuotactile_ros.errors import ConfigurationError
 
 _LINES_OF_MISSING = 40
 
 
-def describe(adapter: PublishedDataset, root: Path, verification: Verification) -> str:
-    """Say what an archive holds, what it lacks and what to know, one thing a line."""
+def describe(adapter: PublishedDataset, root: Path, verification: Verification,
+             lines_of_missing: int | None = None) -> str:
+    """Say what an archive holds, what it lacks and what to know, one thing a line.
+
+    Args:
+        adapter: The data set.
+        root: Where its archive lies.
+        verification: What `adapter.verify` found.
+        lines_of_missing: At most so many places that lack files; None for all.
+    """
     tally = verification.tally
     lines = [f'{adapter.name} in {root}: {tally.records:,} records. Licence: {adapter.licence}']
+    lines += [f'  {name:20} {tally.modalities[name]:9,} of {tally.records:,} records' for name in MODALITIES]
     lines += [f'  split {split:14} {count:9,} records, {len(tally.objects[split]):5,} objects'
               for split, count in sorted(tally.splits.items())]
     for label, splits in sorted(tally.labels.items()):
         counts = ', '.join(f'{counts.total():,} in {split}' for split, counts in sorted(splits.items()))
         lines.append(f'  label {label:14} {counts}')
     lines += [f'  note: {note}' for note in verification.notes]
-    lines += [f'  missing: {place}' for place in verification.missing[:_LINES_OF_MISSING]]
-    if len(verification.missing) > _LINES_OF_MISSING:
-        lines.append(f'  missing: {len(verification.missing) - _LINES_OF_MISSING} places more')
+    shown = verification.missing[:lines_of_missing]
+    lines += [f'  missing: {place}' for place in shown]
+    if len(verification.missing) > len(shown):
+        lines.append(f'  missing: {len(verification.missing) - len(shown)} places more')
     return '\n'.join(lines)
 
 
@@ -63,9 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
     print(f'looking through {options.source}', file=sys.stderr, flush=True)
     verification = adapter.verify(options.source)
-    print(describe(adapter, options.source, verification), flush=True)
+    # Without a folder to list the rest in, all of it is shown.
+    lines_of_missing = None if options.verify_only else _LINES_OF_MISSING
+    print(describe(adapter, options.source, verification, lines_of_missing), flush=True)
     if verification.missing and not options.skip_unreadable:
-        raise ConfigurationError(f'{options.source} lacks files in {len(verification.missing)} places, listed above',
+        place = 'above' if options.verify_only else f'in {preparation.write_missing(verification)}'
+        raise ConfigurationError(f'{options.source} lacks files in {len(verification.missing)} places, listed {place}',
                                  'Download them, or leave their records out with --skip-unreadable')
     if not options.verify_only:
         try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -31,12 +33,21 @@ from training.datasets.published.files import within
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset, Tally, Verification
 from training.datasets.published.restricted import read_token_pair
 from training.datasets.published.videos import VideoReader
-from training.datasets.record import IMAGE_FIELDS, LONGEST_SIDE_PX, Image, Record, VideoFrame, stored_image
+from training.datasets.record import (
+    IMAGE_FIELDS,
+    LONGEST_SIDE_PX,
+    MODALITIES,
+    Image,
+    Record,
+    VideoFrame,
+    stored_image,
+)
 from training.digest import sha256_of
 from visuotactile_ros.errors import ConfigurationError, VisuotactileError
 from visuotactile_ros.files import write_atomically
 
 RECORDS_PER_SHARD = 4096
+MISSING_FILE = 'missing.txt'
 # As many images wait in memory at once; a raw video frame is a megabyte.
 _CHUNK = 4 * ROWS_PER_GROUP
 _LINE_PERIOD_S, _BAR_PERIOD_S = 10.0, 0.2
@@ -73,16 +84,25 @@ class Preparation:
             if path.is_file():
                 try:
                     state = json.loads(path.read_text())
-                except ValueError as error:
+                    shards = state['shards']
+                except (KeyError, TypeError, ValueError) as error:
                     raise ConfigurationError(f'{path} is damaged', 'Delete its folder and begin again') from error
                 other = [key for key, value in self._what.items() if state.get(key) != value]
                 if other:
                     raise ConfigurationError(f'{self.destination} holds the data set {state.get("dataset")} with other '
                                              f'settings ({", ".join(other)})', 'Name another folder')
-                return name == MANIFEST_FILE, state['shards']
-        if self.destination.exists() and (not self.destination.is_dir() or any(self.destination.iterdir())):
+                return name == MANIFEST_FILE, shards
+        if self.destination.exists() and (not self.destination.is_dir() or any(
+                path.name != MISSING_FILE for path in self.destination.iterdir())):
             raise ConfigurationError(f'{self.destination} is not an empty folder', 'Name another folder')
         return False, []
+
+    def write_missing(self, verification: Verification) -> Path:
+        """Write every place that lacks files to a file of the destination, one a line, and give its path."""
+        self.destination.mkdir(parents=True, exist_ok=True)
+        path = self.destination / MISSING_FILE
+        write_atomically(path, '\n'.join(verification.missing) + '\n')
+        return path
 
     def run(self, verification: Verification, workers: int, stream: TextIO) -> None:
         """Write all shards that are not there yet, then the manifest.
@@ -97,11 +117,12 @@ class Preparation:
             SensorError: A file is missing or damaged, and `skip_unreadable` is off.
         """
         self.destination.mkdir(parents=True, exist_ok=True)
+        (self.destination / MISSING_FILE).unlink(missing_ok=True)
         self._write_state()
         total = min(verification.tally.records, self.limit or verification.tally.records)
         records = islice(self.adapter.records(self.source), total)
         for shard in self._shards:
-            if _digest_of(islice(records, RECORDS_PER_SHARD)) != shard.get('records_sha256'):
+            if self._digest_of(islice(records, RECORDS_PER_SHARD)) != shard.get('records_sha256'):
                 raise ConfigurationError(f'{self.source} is not what {self.destination} was begun with',
                                          'Delete the destination and begin again')
         features = _features(list(self.adapter.label_classes(self.source).items()))
@@ -118,7 +139,7 @@ class Preparation:
     def _write_shard(self, records: list[Record], features: datasets.Features, pool: ThreadPoolExecutor,
                      progress: _Progress) -> None:
         columns: dict[str, list] = {name: [] for name in features}
-        left_out = []
+        left_out, modalities = [], Counter()
         for begin in range(0, len(records), _CHUNK):
             for record, content in self._contents(records[begin:begin + _CHUNK], pool):
                 if isinstance(content, VisuotactileError):
@@ -126,6 +147,7 @@ class Preparation:
                         raise content
                     left_out.append(record.id)
                     continue
+                modalities.update(record.modalities)
                 for name, value in _row(record, content, features).items():
                     columns[name].append(value)
             progress.add(min(_CHUNK, len(records) - begin))
@@ -137,7 +159,8 @@ class Preparation:
         pq.write_table(table, unfinished, row_group_size=ROWS_PER_GROUP, use_dictionary=shared, compression='none')
         unfinished.replace(self.destination / name)
         self._shards.append({'name': name, 'records': len(table), 'sha256': sha256_of(self.destination / name),
-                             'records_sha256': _digest_of(records), 'left_out': left_out})
+                             'records_sha256': self._digest_of(records), 'modalities': modalities,
+                             'left_out': left_out})
         self._write_state()
 
     def _write_state(self) -> None:
@@ -168,6 +191,22 @@ class Preparation:
                 raise ConfigurationError(f'{image} cannot be read: {error.strerror}', _UNREADABLE_REMEDY) from error
         return image if isinstance(image, bytes) else image()
 
+    def _digest_of(self, records: Iterable[Record]) -> str:
+        """Digest what the lists of an archive say of records; optional ones change all but their ids."""
+        digest = hashlib.sha256()
+        for record in records:
+            labels = sorted((name, float(value)) for name, value in record.labels.items())
+            tokens = self._place(record.tokens) if isinstance(record.tokens, Path) else list(record.tokens or ())
+            images = {name: self._place(image) for name, image in record.images.items()}
+            digest.update(json.dumps([record.id, record.split, record.object, record.pair, labels, record.text,
+                                      tokens, images]).encode())
+        return digest.hexdigest()
+
+    def _place(self, image: Image) -> str:
+        """Say where an image lies below the source, '' where it is made in memory."""
+        path = image.path if isinstance(image, VideoFrame) else image
+        return os.path.relpath(path, self.source) if isinstance(path, Path) else ''
+
     def _write_manifest(self, verification: Verification) -> None:
         classes, split_rule = self.adapter.label_classes(self.source), self.adapter.split_rule(self.source)
         tally = _tally_of([self.destination / shard['name'] for shard in self._shards], list(classes))
@@ -177,6 +216,8 @@ class Preparation:
             **self._what, 'licence': self.adapter.licence, 'source_url': self.adapter.source_url,
             'created': datetime.date.today().isoformat(), 'records': tally.records,
             'splits': dict(sorted(tally.splits.items())), 'sensors': dict(sorted(tally.sensors.items())),
+            'modalities': {name: sum(shard['modalities'].get(name, 0) for shard in self._shards)
+                           for name in MODALITIES},
             'split_rule': split_rule,
             'labels': {label: {'classes': list(classes[label]), 'counts': names[label]} for label in classes},
             'protocol_notes': list(verification.notes), 'missing': list(verification.missing),
@@ -185,15 +226,6 @@ class Preparation:
             manifest['objects'] = {split: sorted(names) for split, names in sorted(tally.objects.items())}
         write_atomically(self.destination / MANIFEST_FILE, json.dumps(manifest, indent=1) + '\n')
         (self.destination / UNFINISHED_FILE).unlink()
-
-
-def _digest_of(records: Iterable[Record]) -> str:
-    """Digest what the lists of an archive say of records; optional ones change splits and labels, but no id."""
-    digest = hashlib.sha256()
-    for record in records:
-        labels = sorted((name, float(value)) for name, value in record.labels.items())
-        digest.update(json.dumps([record.id, record.split, record.object, record.pair, labels]).encode())
-    return digest.hexdigest()
 
 
 def _features(labels: list[tuple[str, Sequence[str]]]) -> datasets.Features:

@@ -26,6 +26,8 @@ MANIFEST_FILE, UNFINISHED_FILE = 'manifest.json', 'unfinished.json'
 LABEL_PREFIX = 'label_'
 # Reading one image reads its row group: 32 rows cost 0.2 ms, and the index of 4096 records is 0.1 MB.
 ROWS_PER_GROUP = 32
+_MANIFEST_KEYS = {'dataset', 'labels', 'rows_per_group', 'sensors', 'shards', 'splits'}
+_SHARD_KEYS = {'name', 'records', 'sha256'}
 _NAME_COLUMNS = ('split', 'sensor', 'object', 'clip', 'pair')
 _REMEDY = 'Prepare it again into an empty folder'
 
@@ -223,14 +225,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text())
         if manifest['format'] != FORMAT:
             raise ConfigurationError(f'{path} has format {manifest["format"]}, this version reads {FORMAT}', _REMEDY)
-    except (ValueError, KeyError, TypeError) as error:
+        if not (_MANIFEST_KEYS <= manifest.keys() and all(_SHARD_KEYS <= shard.keys() for shard in manifest['shards'])):
+            raise ValueError('it lacks keys')
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f'{path} is damaged', _REMEDY) from error
     return manifest
 
 
 @lru_cache(maxsize=256)
 def _open_shard(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, memory_map=True)
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigurationError(f'{path} is damaged', _REMEDY) from error
 
 
 def _record_of(row: dict[str, Any]) -> Record:

@@ -35,6 +35,7 @@ class VideoFrame(NamedTuple):
 # What an adapter gives for an image, read when it is written; what is read back is always bytes.
 Image = bytes | Path | VideoFrame | Callable[[], np.ndarray]
 IMAGE_FIELDS = ('touch', 'touch_second', 'view', 'reference')
+MODALITIES = ('touch', 'view', 'text')
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ class Record:
     def images(self) -> dict[str, Image]:
         """The images it has, by IMAGE_FIELDS."""
         return {name: getattr(self, name) for name in IMAGE_FIELDS if getattr(self, name) is not None}
+
+    @property
+    def modalities(self) -> list[str]:
+        """Those of MODALITIES it has; a caption counts as words and as tokens alike."""
+        has_text = self.text != '' or self.tokens is not None
+        return [name for name in MODALITIES if (has_text if name == 'text' else name in self.images)]
 
 
 def stored_image(content: bytes | np.ndarray) -> bytes:

@@ -123,6 +123,93 @@ def test_a_folder_or_video_that_is_gone_is_found(name, gone, roots, tmp_path):
     assert [line for line in missing if line.startswith(place)], missing
 
 
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize('name, place, damage', [
+    ('octopi', 'dataset/rug_1.mov', lambda path: path.write_bytes(path.read_bytes()[:200])),
+    ('octopi_processed', 'processed/physiclear_ripe_avocado_0', empty),
+    ('cloth', 'Data/12/2', lambda path: (path / 'GelSight_video.mp4').unlink()),
+    ('cloth', 'Data/12/2', lambda path: (path / 'GelSight_video.mp4').write_bytes(b'no video')),
+    ('cloth', 'Data/11/10', lambda path: empty(path / 'gelsight_frame')),
+    ('ycb_slide', 'real/025_mug/dataset_3/frames', empty),
+    ('of_real', '7/tactile_data', lambda path: shutil.rmtree(path / '0')),
+    ('of_real', '7/tactile_data/0', lambda path: empty(path / '0/gelsight'))])
+def test_a_video_or_folder_without_a_frame_is_missing(name, place, damage, tmp_path):
+    getattr(miniature_trees, name)(tmp_path)
+    damage(tmp_path / place)
+    missing = DATASETS[name.removesuffix('_processed')].verify(tmp_path).missing
+    assert missing == (f'{place}: not a single frame',)
+
+
+def listed_trial(root):
+    for name, number in (('train', 12), ('test', 13)):
+        text(root / f'{name}_data_new.json', json.dumps({'7': {'cloth_index': number, 'trial_index': 4, 'count': 2}}))
+
+
+def listed_recording(root):
+    text(root / 'processed/train_samples.json', json.dumps({'physiclear_rug': ['processed/physiclear_rug_7/']}))
+
+
+@pytest.mark.parametrize('name, change, missing', [
+    ('cloth', listed_trial, ('Data/12/4', 'Data/13/4')),
+    ('octopi_processed', listed_recording, ('processed/physiclear_rug_7',))])
+def test_a_recording_that_a_list_names_and_is_not_there_is_missing(name, change, missing, tmp_path):
+    getattr(miniature_trees, name)(tmp_path)
+    change(tmp_path)
+    assert DATASETS[name.removesuffix('_processed')].verify(tmp_path).missing == missing
+
+
+@pytest.mark.parametrize('name, notes', [
+    ('octopi', ('2 objects in train, where 60 were published', '1 objects in validation, where 7 were published',
+                '1 objects in test, where 7 were published', '6 videos, where 476 were published')),
+    ('cloth', ('10 clothes, where 152 were published',)),
+    ('feel', ('3 objects, where 106 were published',)),
+    ('feel_recordings', ('2 recordings, where 38 were published', '2 objects, where 106 were published',
+                         'only the objects that are there are divided: the whole archive is divided otherwise'))])
+def test_a_note_says_what_was_published_in_another_number(name, notes, tmp_path):
+    getattr(miniature_trees, name)(tmp_path)
+    verification = DATASETS[name.removesuffix('_recordings')].verify(tmp_path)
+    assert verification.missing == () and set(notes) <= set(verification.notes)
+
+
+def classes_of_octopi(root):
+    path = root / 'utils/constants.py'
+    text(path, path.read_text().replace("TEXTURE_RANK = {'physiclear_rug': 2}", "TEXTURE_RANK = {'physiclear_rug': 3}"))
+
+
+@pytest.mark.parametrize('name, change, message', [
+    ('tag', lambda root: text(root / 'train.txt', '20220511_164750/0000000099.jpg,23'),
+     '20220511_164750/0000000099.jpg of tag has the material 23, which is none of 0 to 19'),
+    ('tag', lambda root: text(root / 'train.txt', '20220511_164750/0000000099.jpg,-2'), 'has the material -2'),
+    ('tag', lambda root: text(root / 'test_rough.txt', '20220516_190814/0000000013.jpg,-1'), 'has the roughness -1'),
+    ('cifar10', lambda root: (root / 'test_batch.bin').write_bytes(miniature_trees.cifar_rows([[3], [77]], 0)),
+     'test_batch.bin/1 of cifar10 has the class 77, which is none of 0 to 9'),
+    ('octopi', classes_of_octopi, 'physiclear_rug_0/.* of octopi has the texture 3'),
+    ('objectfolder_2', lambda root: text(root / 'label.json', '{"101": 7}'), '101/0 of .* has the material 7')])
+def test_a_class_without_a_name_is_one_error_that_names_its_record(name, change, message, tmp_path):
+    TREES[name](tmp_path)
+    change(tmp_path)
+    with pytest.raises(ConfigurationError, match=message + '.*download it again'):
+        DATASETS[name].verify(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['ssvtp', 'tacquad'])
+def test_it_is_said_how_many_records_have_touch_view_and_text(name, roots, tmp_path, capsys):
+    root = tmp_path / 'archive'
+    shutil.copytree(roots[name], root)
+    for path in root.rglob('tacquad_*.pt'):
+        path.unlink()
+    assert prepare.main([name, str(root), str(tmp_path / 'out'), '--limit', '4', '--workers', '1']) == 0
+    records, text_records = {'ssvtp': (4, 3), 'tacquad': (78, 0)}[name]
+    output, manifest = capsys.readouterr().out, PreparedDataset(tmp_path / 'out').manifest
+    for modality, count in (('touch', records), ('view', records), ('text', text_records)):
+        assert f'{modality:20} {count:9,} of {records} records' in output
+    assert manifest['modalities'] == {'touch': 4, 'view': 4, 'text': text_records}
+
+
 def overlapping_ssvtp(root):
     text(root / 'test.csv', (root / 'train.csv').read_text())
     return '10', 'train test'
@@ -183,6 +270,11 @@ def test_files_that_are_no_frames_are_none(name, folder, stray, tmp_path):
 @pytest.mark.parametrize('name, file, content, message', [
     ('visgel', 'contact_visgel.csv', 'path,contact', "a row of .*contact_visgel.csv names 'path'"),
     ('visgel', 'data_lst/train_vision2touch.txt', 'a b c d.png e f g h', "line 1 of .*train_v.* names 'd.png'"),
+    ('ssvtp', 'train.csv', 'url\nimages_rgb/image_2_rgb.jpg\n3', "row 3 of .*train.csv names '3'"),
+    ('ssvtp', 'test.csv', 'images_rgb/image_2_rgb.jpg,"soft\nimages_rgb/image_10_rgb.jpg,hard', '.*test.csv is no CSV'),
+    ('of_real', 'objectfolder_real_metadata.csv', 'I,N,M\n1,"Cup,Iron\n2,"Can",Steel', '.*metadata.csv is no CSV'),
+    ('vitactip', 'labels.csv', 'touch,text\na.png,"soft', '.*labels.csv is no CSV'),
+    ('tag', 'category_reference.txt', 'concrete', ".*category_reference.txt has no line like 'Concrete': 0"),
     ('feel', 'feel.csv', 'object,number,success', "row 1 of .*feel.csv has 'number'"),
     ('feel', 'feel.csv', 'lemon,0,1\nlemon,1,2', "row 2 of .*feel.csv has '1' .* '2'"),
     ('tvl_hct', 'data1/train.csv', 'v,t,b,c\nv,tactile/2-0.jpg,b,c', "entry 1 of .*train.csv names 'tactile/2-0.jpg'"),

@@ -43,6 +43,13 @@ def test_without_the_published_split_objects_are_divided(tmp_path):
     assert {record.split for record in records(tmp_path).values()} == {'train', 'test'}
 
 
+def test_of_several_splits_none_is_taken(tmp_path):
+    feel(tmp_path)
+    np.save(tmp_path / 'split_1.npy', {'train': ['cow'], 'test': ['lemon']})
+    with pytest.raises(ConfigurationError, match='has the splits split_1.npy, split_3.npy. Leave there the one'):
+        FEEL.verify(tmp_path)
+
+
 def test_recordings_are_read_as_deepdish_wrote_them(tmp_path):
     feel_recordings(tmp_path / 'source')
     assert main(['feel', str(tmp_path / 'source'), str(tmp_path / 'out')]) == 0

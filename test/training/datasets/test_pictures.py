@@ -39,6 +39,14 @@ def test_every_column_of_a_table_is_read(tmp_path):
     assert DATASETS['vitactip'].label_classes(tmp_path) == {}
 
 
+def test_a_table_may_begin_with_the_mark_of_a_spreadsheet(tmp_path):
+    vitactip(tmp_path)
+    expected = records('vitactip', tmp_path)
+    table = tmp_path / 'labels.csv'
+    table.write_bytes(b'\xef\xbb\xbf' + table.read_bytes())
+    assert records('vitactip', tmp_path) == expected
+
+
 @pytest.mark.parametrize('table', ['touch,force_n', 'touch,force_n\na.png', 'touch,force_n\n,1', 'force_n\n1',
                                    'touch,force_n\na.png,1,2', 'touch,frame_index\na.png,first'])
 def test_a_table_that_cannot_be_used_says_where(tmp_path, table):

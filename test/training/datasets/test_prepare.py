@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from miniature_trees import feel, picture, tag
+from miniature_trees import feel, picture, tag, text, tokens
 
 from training import prepare
 from training.datasets import preparation
@@ -70,9 +70,10 @@ def interrupt(monkeypatch, shard):
     return written
 
 
+@pytest.mark.parametrize('content', ['{', '[]', '{"format": 1}'])
 @pytest.mark.parametrize('name', ['manifest.json', 'unfinished.json'])
-def test_a_damaged_state_is_refused(source, tmp_path, capsys, name):
-    (tmp_path / name).write_text('{')
+def test_a_damaged_state_is_refused(source, tmp_path, capsys, name, content):
+    (tmp_path / name).write_text(content)
     assert run('tag', source, tmp_path) == 1
     assert f'{name} is damaged. Delete its folder and begin again' in capsys.readouterr().err
 
@@ -112,6 +113,25 @@ def test_lists_of_splits_that_changed_meanwhile_are_refused(tmp_path, monkeypatc
     assert 'is not what' in capsys.readouterr().err
 
 
+def captions(source):
+    text(source / 'contact_text_tag_notest.csv', '20220511_164750,0000000099.jpg,7,0')
+    tokens(source / 'text/tag_7.pt', [49406, 320, 49407])
+
+
+def references(source):
+    text(source / 'train_bg.txt', '20220511_164750/0000000099.jpg,10,0000000096.jpg')
+
+
+@pytest.mark.parametrize('add', [captions, references])
+def test_captions_and_references_that_came_meanwhile_are_refused(source, tmp_path, monkeypatch, add, capsys):
+    interrupt(monkeypatch, 2)
+    assert run('tag', source, tmp_path / 'out') == 130
+    add(source)
+    capsys.readouterr()
+    assert run('tag', source, tmp_path / 'out') == 1
+    assert 'is not what' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('change', [lambda out: (out / 'manifest.json').write_text(
     (out / 'manifest.json').read_text().replace('"tag"', '"octopi"')),
     lambda out: [path.unlink() for path in out.iterdir()] and (out / 'thesis.txt').write_text('mine')])
@@ -135,6 +155,26 @@ def test_everything_missing_is_listed_before_anything_is_written(source, tmp_pat
     assert 'missing: dataset/20220511_164750/video_frame: 1 files, the first is 0000000100.jpg' in output.out
     assert output.err.count('\n') == 2 and 'lacks files in 2 places' in output.err
     assert not list((tmp_path).glob('out/*.parquet'))
+
+
+def test_more_places_than_a_screen_holds_are_listed_in_a_file(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, '_LINES_OF_MISSING', 1)
+    (source / 'dataset/20220511_164750/video_frame/0000000100.jpg').unlink()
+    (source / 'dataset/20220511_164750/gelsight_frame/0000000099.jpg').unlink()
+    places = ['dataset/20220511_164750/gelsight_frame: 1 files, the first is 0000000099.jpg',
+              'dataset/20220511_164750/video_frame: 1 files, the first is 0000000100.jpg']
+    for _ in range(2):
+        assert run('tag', source, tmp_path / 'out') == 1
+        output = capsys.readouterr()
+        assert 'missing: 1 places more' in output.out and places[1] not in output.out
+        assert f'in 2 places, listed in {tmp_path / "out/missing.txt"}. Download' in output.err
+        assert (tmp_path / 'out/missing.txt').read_text().splitlines() == places
+    assert run('tag', source, tmp_path / 'out', '--verify-only') == 1
+    output = capsys.readouterr().out
+    assert all(f'missing: {place}' in output for place in places), 'nothing is written: all of it is shown'
+    assert run('tag', source, tmp_path / 'out', '--skip-unreadable') == 0
+    assert not (tmp_path / 'out/missing.txt').exists()
+    assert PreparedDataset(tmp_path / 'out').manifest['missing'] == places
 
 
 def test_unreadable_records_are_left_out_on_demand_and_named(source, tmp_path, capsys):

@@ -172,7 +172,24 @@ def test_a_shard_that_is_missing_or_changed_is_found(folder, tmp_path):
         PreparedDataset(out)
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{}', json.dumps({'format': 99})])
+def test_a_truncated_shard_is_one_error(folder, tmp_path):
+    out = copy_of(folder, tmp_path)
+    shard = out / 'shard-00001.parquet'
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ConfigurationError, match='shard-00001.parquet is damaged. Prepare it again'):
+        PreparedDataset(out)
+
+
+def test_a_manifest_whose_shards_have_no_name_is_refused(folder, tmp_path):
+    out = copy_of(folder, tmp_path)
+    manifest = json.loads((out / 'manifest.json').read_text())
+    for shards in ([{}], [1]):
+        (out / 'manifest.json').write_text(json.dumps({**manifest, 'shards': shards}))
+        with pytest.raises(ConfigurationError, match='manifest.json is damaged'):
+            PreparedDataset(out)
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', json.dumps({'format': 99}), json.dumps({'format': 1})])
 def test_a_damaged_manifest_is_refused(tmp_path, content):
     (tmp_path / 'manifest.json').write_text(content)
     with pytest.raises(ConfigurationError, match='Prepare it again'):

@@ -45,6 +45,14 @@ def test_views_are_taken_at_the_same_share_of_time(root):
     assert found['indoor/cup/duragel/3'].view.name == '5.png', '4 touches, 7 views: floor(3 / 4 · 7)'
 
 
+def test_a_stray_file_moves_no_view(root):
+    expected = records(root)
+    for kind in ('gelsight', 'img_duragel'):
+        text(root / 'data_indoor/cup' / kind / 'Thumbs.db', 'no frame')
+    TACQUAD.verify(root)  # asks the disk again
+    assert records(root) == expected
+
+
 def test_the_first_frame_is_the_reference_where_it_shows_no_contact(root):
     found = records(root)
     assert found['indoor/cup/gelsight/4'].reference.name == '0.png'

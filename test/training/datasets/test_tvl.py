@@ -39,7 +39,8 @@ def test_exchanged_folders_are_found_and_put_right(hct):
     assert swapped.touch.parent.name == 'vision' and swapped.view.parent.name == 'tactile'
     assert swapped.reference.parent.name == 'vision'
     assert right.touch.parent.name == 'tactile' and right.view.parent.name == 'vision'
-    assert any('exchanged in 1 folders and are put right: data2/1-17' in note for note in HCT.notes(hct))
+    note, = HCT.notes(hct)
+    assert 'exchanged in 1 folders and are put right: data2/1-17' in note and 'of the revised archive none' in note
 
 
 def test_the_revised_archive_is_left_alone(tmp_path):

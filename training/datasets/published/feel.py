@@ -19,13 +19,15 @@ from training.datasets.published.files import (
     split_by_object,
     splits_of,
 )
-from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
+from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset, unlike_published
 from training.datasets.published.restricted import read_name_lists
 from training.datasets.record import UNLISTED, Image, Record
 from visuotactile_ros.errors import ConfigurationError
 
 MOMENTS = ('before', 'during', 'after')
 _SHARES = {'train': 0.8, 'test': 0.2}
+# Source: Calandra et al. 2017; the files as Sparsh lists them. Which numbers they have is not published.
+_PUBLISHED_OBJECTS, _PUBLISHED_FILES = 106, 38
 _RECORDED = {'touch': 'gelsightA', 'touch_second': 'gelsightB', 'view': 'kinectA_rgb'}
 _EXTRACTED = {'touch': 'touch_{moment}/{number}_A.png', 'touch_second': 'touch_{moment}/{number}_B.png',
               'view': 'vision_{moment}/{number}.png'}
@@ -44,19 +46,27 @@ class FeelingOfSuccess(PublishedDataset):
 
     def split_rule(self, root: Path) -> str:
         """One split was published apart; without it, objects are divided."""
-        return PUBLISHED_LISTS if _split_files(root) else object_rule(_SHARES)
+        return PUBLISHED_LISTS if _split_file(root) else object_rule(_SHARES)
 
     def expected(self, root: Path) -> Iterable[str]:
         """Either of the two forms."""
         return () if _recordings(root) or is_there(root / 'feel.csv') else ('calandra_corl2017_000.h5',)
 
+    def notes(self, root: Path) -> Iterable[str]:
+        """Say what was published in another number, and what that changes."""
+        if not is_there(root / 'feel.csv'):
+            yield from unlike_published(len(_recordings(root)), _PUBLISHED_FILES, 'recordings')
+        objects = len({name for name, *_ in _grasps(root)})
+        yield from unlike_published(objects, _PUBLISHED_OBJECTS, 'objects')
+        if objects != _PUBLISHED_OBJECTS and _split_file(root) is None:
+            yield 'only the objects that are there are divided: the whole archive is divided otherwise'
+
     def records(self, root: Path) -> Iterator[Record]:
         """List the grasps by object and number, each in the order of its moments."""
         grasps = list(sorted_by(lambda grasp: f'{grasp[0]}/{grasp[1]}', _grasps(root)))
-        files = _split_files(root)
-        if files:
-            splits = splits_of((name, split) for split, names in read_name_lists(root / files[0]).items()
-                               for name in names)
+        file = _split_file(root)
+        if file is not None:
+            splits = splits_of((name, split) for split, names in read_name_lists(file).items() for name in names)
         else:
             splits = split_by_object(self.name, (name for name, *_ in grasps), _SHARES)
         for name, number, success, images_at in grasps:
@@ -111,5 +121,8 @@ def _recordings(root: Path) -> list[Path]:
     return [root / name for name in names_in(root) if name.startswith('calandra_corl2017_') and name.endswith('.h5')]
 
 
-def _split_files(root: Path) -> list[str]:
-    return [name for name in names_in(root) if name.startswith('split_') and name.endswith('.npy')]
+def _split_file(root: Path) -> Path | None:
+    names = [name for name in names_in(root) if name.startswith('split_') and name.endswith('.npy')]
+    if len(names) > 1:
+        raise ConfigurationError(f'{root} has the splits {", ".join(names)}', 'Leave there the one that is to be used')
+    return root / names[0] if names else None

@@ -79,7 +79,8 @@ def numbered_files(folder: Path, *suffixes: str) -> Iterator[tuple[int, str]]:
 def read_lines(path: Path) -> list[str]:
     """Read the lines of a text file that hold anything; the last may lack its end."""
     try:
-        return [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        # Spreadsheets begin their files with a mark that would else be part of the first cell.
+        return [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f'{path} cannot be read: {error}', _DOWNLOAD_AGAIN) from error
 
@@ -88,9 +89,13 @@ def read_rows(path: Path, columns: int) -> list[list[str]]:
     """Read a CSV file whose rows have at least `columns` cells.
 
     Raises:
-        ConfigurationError: It cannot be read, or a row is shorter.
+        ConfigurationError: It cannot be read, a quote is not closed, or a row is shorter.
     """
-    rows = list(csv.reader(read_lines(path)))
+    try:
+        rows = list(csv.reader(read_lines(path), strict=True))
+    except csv.Error as error:
+        raise ConfigurationError(f'{path} is no CSV file ({error})',
+                                 'Close its quotes, or download it again') from error
     for number, row in enumerate(rows, start=1):
         if len(row) < columns:
             raise ConfigurationError(f'row {number} of {path} has {len(row)} of {columns} columns', _DOWNLOAD_AGAIN)

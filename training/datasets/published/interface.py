@@ -27,6 +27,7 @@ class Tally:
         records: How many there are.
         splits: Records by split; a record in two splits counts in both.
         sensors: Records by sensor kind.
+        modalities: Records that have each of MODALITIES.
         labels: By label and split, records by value.
         objects: Objects by split.
     """
@@ -34,15 +35,18 @@ class Tally:
     records: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     sensors: Counter[str] = field(default_factory=Counter)
+    modalities: Counter[str] = field(default_factory=Counter)
     labels: dict[str, dict[str, Counter[float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(Counter)))
     objects: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _together: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, split: str, sensor: str, object_name: str, labels: Mapping[str, float]) -> None:
+    def add(self, split: str, sensor: str, object_name: str, labels: Mapping[str, float],
+            modalities: Iterable[str] = ()) -> None:
         """Count one record."""
         self.records += 1
         self.sensors[sensor] += 1
+        self.modalities.update(modalities)
         splits = split.split()
         self._together.update(combinations(sorted(splits, key=_stage), 2))
         for name in splits:
@@ -76,7 +80,7 @@ class Verification:
 
     Attributes:
         tally: What was counted, whether its images are there or not.
-        missing: Files and folders that should be there, one line a folder.
+        missing: Files and folders that should be there or hold no frame, one line a folder.
         notes: What a user of this data has to know.
     """
 
@@ -125,6 +129,10 @@ class PublishedDataset(ABC):
         """List files and folders, below the root, that must be there though no list names them."""
         return ()
 
+    def without_frames(self, root: Path) -> Iterable[str]:
+        """List videos and folders, below the root, that are there but hold no frame, so that no record names them."""
+        return ()
+
     def notes(self, root: Path) -> Iterable[str]:
         """Say what a user of this data has to know, beside leakage, which is counted."""
         return ()
@@ -134,7 +142,7 @@ class PublishedDataset(ABC):
 
         Raises:
             ConfigurationError: The root or an index file is missing, so that nothing can be listed; or a list is
-                damaged, or leads out of the root.
+                damaged, gives a class that has no name, or leads out of the root.
         """
         forget_listings()
         absent = [name for name in self.index_files if not is_there(root / name)]
@@ -145,21 +153,36 @@ class PublishedDataset(ABC):
         for name in self.expected(root):
             if not is_there(root / name):
                 missing[root / name] = []
-        tally, ids = Tally(), set()
+        tally, ids, classes = Tally(), set(), self.label_classes(root)
         for record in self.records(root):
             if record.id in ids:
                 raise ConfigurationError(f'two records of {self.name} are called {record.id}', 'Check its lists')
             ids.add(record.id)
-            tally.add(record.split, record.sensor, record.object, record.labels)
+            self._check_labels(record, classes)
+            tally.add(record.split, record.sensor, record.object, record.labels, record.modalities)
             for image in [*record.images.values(), record.tokens]:
                 path = image.path if isinstance(image, VideoFrame) else image
                 if isinstance(path, Path) and not is_there(within(root, path)):
                     missing[path.parent].append(path.name)
         notes = [*self.notes(root), *tally.leakage()]
         for split, count in self.published_records.items():
-            if tally.splits[split] != count:
-                notes.append(f'{tally.splits[split]} records in {split}, where {count} were published')
-        return Verification(tally, tuple(_describe_missing(root, missing)), tuple(notes))
+            notes += unlike_published(tally.splits[split], count, f'records in {split}')
+        without_frames = (f'{name}: not a single frame' for name in self.without_frames(root))
+        return Verification(tally, (*_describe_missing(root, missing), *without_frames), tuple(notes))
+
+    def _check_labels(self, record: Record, classes: Mapping[str, tuple[str, ...]]) -> None:
+        for label, value in record.labels.items():
+            names = classes.get(label, ())
+            if names and value not in range(len(names)):
+                raise ConfigurationError(
+                    f'the record {record.id} of {self.name} has the {label} {value}, which is none of 0 to '
+                    f'{len(names) - 1}', 'Correct the list that says so, or download it again')
+
+
+def unlike_published(found: int, published: int, what: str) -> Iterator[str]:
+    """Say that a number is not the published one, if it is not; a part of an archive is no error."""
+    if found != published:
+        yield f'{found} {what}, where {published} were published'
 
 
 def _describe_missing(root: Path, missing: Mapping[Path, list[str]]) -> Iterator[str]:

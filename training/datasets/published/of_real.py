@@ -42,6 +42,14 @@ class ObjectFolderReal(PublishedDataset):
         """All hundred objects."""
         return (f'{number}/tactile_data' for number in _OBJECTS)
 
+    def without_frames(self, root: Path) -> Iterable[str]:
+        """Objects without a trial, and trials without a frame."""
+        for place in (name for name in self.expected(root) if is_there(root / name)):
+            trials = folders_in(root / place)
+            yield from (f'{place}/{trial}' for trial in trials if not any(_frames(root, f'{place}/{trial}')))
+            if not trials:
+                yield place
+
     def notes(self, root: Path) -> Iterable[str]:
         """Say which of the lists that come from elsewhere are not there."""
         if not is_there(root / _METADATA):
@@ -57,17 +65,22 @@ class ObjectFolderReal(PublishedDataset):
         views = {row[0]: root / row[1] for row in read_rows(root / _CAPTIONS, columns=3)} if captions else {}
         for number in (name for name in _OBJECTS if is_there(root / name)):
             for trial in folders_in(root / number / 'tactile_data'):
-                place = f'{number}/tactile_data/{trial}/0/gelsight'
-                for index, file in numbered_files(root / place, 'png'):
-                    name, labels = f'{place}/{file}', {}
+                for index, name in _frames(root, f'{number}/tactile_data/{trial}'):
+                    labels = {}
                     if number in materials:
                         labels['material'] = materials[number]
                     if captions:
                         labels['contact'] = int(name in captions)
                     yield Record(
-                        id=f'{number}/{trial}/{file}', split=splits[number], sensor='gelslim', object=number,
+                        id=f'{number}/{trial}/{Path(name).name}', split=splits[number], sensor='gelslim', object=number,
                         touch=root / name, view=views.get(name), tokens=captions.get(name), clip=f'{number}/{trial}',
                         frame_index=index, labels=labels)
+
+
+def _frames(root: Path, trial: str) -> Iterator[tuple[int, str]]:
+    """Give number and path below the root of every frame of a trial."""
+    folder = f'{trial}/0/gelsight'
+    return ((index, f'{folder}/{file}') for index, file in numbered_files(root / folder, 'png'))
 
 
 def _materials(root: Path) -> dict[str, int]:

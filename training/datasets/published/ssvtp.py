@@ -9,8 +9,10 @@ from pathlib import Path
 from training.datasets.published.files import caption_tokens, is_there, names_in, read_lines, read_rows, splits_of
 from training.datasets.published.interface import PublishedDataset
 from training.datasets.record import UNLISTED, Record
+from visuotactile_ros.errors import ConfigurationError
 
 _SAMPLE = re.compile(r'image_(\d+)_(?:rgb|tac)\.jpg')
+_LISTS = ('train', 'test')
 
 
 class Ssvtp(PublishedDataset):
@@ -20,12 +22,11 @@ class Ssvtp(PublishedDataset):
     licence = 'not stated for the data'
     source_url = 'https://huggingface.co/datasets/mlfu7/Touch-Vision-Language-Dataset (folder ssvtp)'
     sensors = ('digit',)
-    index_files = ('train.csv', 'test.csv', 'images_tac', 'images_rgb', 'text')
+    index_files = (*(f'{split}.csv' for split in _LISTS), 'images_tac', 'images_rgb', 'text')
 
     def records(self, root: Path) -> Iterator[Record]:
         """List every pair by its number."""
-        splits = splits_of((int(sample[1]), split) for split in ('train', 'test')
-                           for row in read_rows(root / f'{split}.csv', columns=1) if (sample := _SAMPLE.search(row[0])))
+        splits = splits_of((number, split) for split in _LISTS for number in _listed(root / f'{split}.csv'))
         present = (_SAMPLE.fullmatch(name) for name in names_in(root / 'images_tac'))
         for number in sorted(splits.keys() | {int(sample[1]) for sample in present if sample}):
             caption = root / 'text' / f'labels_{number}.txt'
@@ -35,3 +36,14 @@ class Ssvtp(PublishedDataset):
                 view=root / 'images_rgb' / f'image_{number}_rgb.jpg',
                 text=(read_lines(caption) or [''])[0] if is_there(caption) else '',
                 tokens=caption_tokens(root, f'ssvtp_{number}.pt'))
+
+
+def _listed(path: Path) -> Iterator[int]:
+    """Give the numbers of the pairs of a list; its first row may be a header."""
+    for number, row in enumerate(read_rows(path, columns=1), start=1):
+        sample = _SAMPLE.search(row[0])
+        if sample:
+            yield int(sample[1])
+        elif number > 1:
+            raise ConfigurationError(f'row {number} of {path} names {row[0]!r}, no image_<i>_rgb.jpg',
+                                     'Download it again')

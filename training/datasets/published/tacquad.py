@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.datasets.published.files import (
     caption_tokens,
-    names_in,
+    numbered_files,
     object_rule,
     read_rows,
     split_by_object,
@@ -48,7 +48,7 @@ class TacQuad(PublishedDataset):
             folder, tokens = root / f'data_{place}' / item, caption_tokens(root, f'tacquad_{place}_{number}.pt')
             for column, (kind, sensor) in enumerate(_FOLDERS.items()):
                 first, last = _range_of(row, column, root / f'contact_{place}.csv')
-                touches, views = len(names_in(folder / kind)), len(names_in(folder / f'img_{kind}'))
+                touches, views = (len(list(numbered_files(folder / name, 'png'))) for name in (kind, f'img_{kind}'))
                 for index in range(first, last + 1):
                     # Camera and gel ran at different rates for the same time.
                     view = index * views // touches if touches else index

@@ -43,6 +43,9 @@ class TouchAndGo(PublishedDataset):
         """Read the names of the materials; their numbers have no gap, though none shows class 9."""
         found = (_CATEGORY.match(line) for line in read_lines(root / 'category_reference.txt'))
         names = {int(line['number']): line['name'].lower() for line in found if line}
+        if not names:
+            raise ConfigurationError(f"{root / 'category_reference.txt'} has no line like 'Concrete': 0",
+                                     'Download it again')
         materials = tuple(names.get(number, f'class {number}') for number in range(max(names) + 1))
         return {'material': materials, 'hardness': ('soft', 'hard'), 'roughness': ('smooth', 'rough')}
 

@@ -42,7 +42,8 @@ class HumanCollectedTouch(PublishedDataset):
         """Name the folders that were put right."""
         swapped = sorted(swapped_trajectories(root))
         if swapped:
-            yield f'touch and vision were exchanged in {len(swapped)} folders and are put right: {", ".join(swapped)}'
+            yield (f'touch and vision were exchanged in {len(swapped)} folders and are put right: '
+                   f'{", ".join(swapped)}; of the revised archive none should be: look at their pictures')
 
     def records(self, root: Path) -> Iterator[Record]:
         """List contact frames with captions, then those of no list, then those without contact."""

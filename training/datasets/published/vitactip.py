@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from training.datasets.published.files import object_rule, read_lines, split_by_object
+from training.datasets.published.files import object_rule, read_rows, split_by_object
 from training.datasets.published.interface import PUBLISHED_LISTS, PublishedDataset
 from training.datasets.record import Record
 from visuotactile_ros.errors import ConfigurationError
@@ -61,9 +60,10 @@ class ImageTable(PublishedDataset):
 
 
 def _read_table(root: Path) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(read_lines(root / TABLE)))
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values() or not (row.get('touch') or row.get('view')):
+    header, *lines = read_rows(root / TABLE, columns=1) or [[]]
+    rows = [dict(zip(header, cells)) for cells in lines]
+    for number, (cells, row) in enumerate(zip(lines, rows), start=2):
+        if len(cells) != len(header) or not (row.get('touch') or row.get('view')):
             raise ConfigurationError(f'line {number} of {root / TABLE} lacks cells, or names no image',
                                      'Give every row a touch or a view, and as many cells as the header')
         if row.get('frame_index') and not row['frame_index'].isdigit():

@@ -41,6 +41,11 @@ class YcbSlide(PublishedDataset):
                         f'Download the original frames from {self.source_url}')
                 yield f'real/{name}/dataset_{run}/frames'
 
+    def without_frames(self, root: Path) -> Iterable[str]:
+        """Runs whose folder holds nothing that is called like a frame."""
+        return (name for name in self.expected(root)
+                if is_there(root / name) and not any(map(_NUMBER.fullmatch, names_in(root / name))))
+
     def records(self, root: Path) -> Iterator[Record]:
         """List the frames by part, object, run and number."""
         splits = split_by_object(self.name, OBJECTS, _SHARES)
