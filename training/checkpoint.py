@@ -47,11 +47,15 @@ def load_state(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: There is no whole checkpoint.
     """
+    remedy = 'Give the folder that `python -m training.pretrain` printed'
     try:
-        return json.loads((folder / 'state.json').read_text())
+        state = json.loads((folder / 'state.json').read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f'{folder} holds no checkpoint: {error}',
-                         'Give the folder that `python -m training.pretrain` printed') from error
+        raise ModelError(f'{folder} holds no checkpoint: {error}', remedy) from error
+    for name, kind in (('step', int), ('recipe', dict), ('metrics', dict)):
+        if not isinstance(state, dict) or not isinstance(state.get(name), kind):
+            raise ModelError(f'{folder}/state.json does not tell the {name} of a checkpoint', remedy)
+    return state
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:

@@ -70,6 +70,9 @@ RELEASED_CODE = Reading(own_block=False, reverse_gradient=False, modulate_tokens
 class ClipMethodRecipe(TrainerRecipe):
     """What every method on a CLIP is told; defaults are those of TLV-CoRe, so that methods can be compared."""
 
+    learning_rate: float = setting(2e-4, 'Peak learning rate', minimum=0.0)
+    warmup_steps: int = setting(200, 'Steps of linear warm-up; a cosine to zero follows', minimum=0)
+    weight_decay: float = setting(0.2, 'AdamW weight decay of matrices; vectors have none', minimum=0.0)
     base: str = setting('training/weights/CLIP-ViT-L-14-DataComp.XL-s13B-b90K',
                         'Hugging Face folder of the CLIP whose towers are used')
     data: tuple = setting(('training/output/prepared/tacquad',), 'Folders of prepared data, all trained on')

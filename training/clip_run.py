@@ -27,7 +27,8 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
 
     Raises:
         ConfigurationError, ModelError: A data folder or the folder of the CLIP is missing or not what it should be, or
-            there are fewer samples than one batch; the data has frames of a sensor kind that is not listed.
+            there are fewer samples than one batch; the data has frames of a sensor kind that is not listed, or lacks a
+            modality that the method compares; the CLIP does not have what the recipe asks of it.
     """
     del output, resume
     base = Path(recipe.base)
@@ -43,5 +44,6 @@ def prepare(recipe: Any, output: Path, resume: bool, processes: Processes) -> tu
     check_samples(len(train), recipe)
     method = next(method for method in METHODS.values() if type(recipe) is method.recipe)
     objective = method.build(recipe, validation)
+    objective.check_pairs(train.labels())
     objective.model.to(processes.device)
     return objective, train

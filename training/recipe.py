@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from visuotactile_ros.errors import ConfigurationError
-from visuotactile_ros.parameters.definition import build_parameters, check_settings, setting
+from visuotactile_ros.parameters.definition import build_parameters, check_settings, read_yaml, setting
 
 AnyRecipe = TypeVar('AnyRecipe')
 
@@ -110,13 +108,9 @@ def load_recipe(path: Path, kind: type[AnyRecipe] | Callable[[Any], type[AnyReci
         kind: The recipe dataclass, or what gives it for the setting `objective` (None where a recipe does not have it).
 
     Raises:
-        ConfigurationError: The file cannot be read, is not flat, or has an unknown or bad setting.
+        ConfigurationError: As `read_yaml`; or the file is not flat, or has an unknown or bad setting.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f'{path} cannot be read: {str(error).splitlines()[0]}',
-                                 'Check the path and the YAML') from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigurationError(f'{path} is not a recipe', 'Write one `setting: value` a line')
     if not isinstance(kind, type):

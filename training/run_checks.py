@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from training.checkpoint import load_state
 from training.device import check_precision
 from training.distributed import Processes
-from training.recipe import AnyRecipe, TrainerRecipe, recipe_as_dict
+from training.recipe import AnyRecipe, TrainerRecipe, recipe_as_dict, require
 from visuotactile_ros.errors import ConfigurationError
 from visuotactile_ros.parameters.definition import build_parameters
 
 # Settings that change how long a run takes, or where its CLIP lies, and at most the last digits of what comes out.
 WITHOUT_INFLUENCE = ('base', 'device', 'threads', 'compile', 'log_every_steps', 'validate_every_steps',
                      'checkpoint_every_steps')
+_LOCK_FILE = '.lock'
 
 
 def check_run(recipe: TrainerRecipe, folder: Path, resume: bool, processes: Processes) -> None:
@@ -29,16 +31,18 @@ def check_run(recipe: TrainerRecipe, folder: Path, resume: bool, processes: Proc
         processes: The processes of the run.
 
     Raises:
-        ConfigurationError: The processes cannot share the batch; the device lacks the precision; the folder holds a run
-            that is not to be resumed, or one of another recipe or another number of processes.
+        ConfigurationError: The warm-up is longer than the run; the processes cannot share the batch; the device lacks
+            the precision; the folder cannot be written, another run is training in it, or it holds a run that is not to
+            be resumed, or one of another recipe or another number of processes.
         ModelError: There is no checkpoint to resume from.
     """
+    require(recipe.warmup_steps <= recipe.steps,
+            f'warmup_steps {recipe.warmup_steps} is more than steps {recipe.steps}', 'Lower warmup_steps')
     if recipe.batch_size % processes.size != 0:
         raise ConfigurationError(f'{processes.size} processes cannot share a batch of {recipe.batch_size} equally',
                                  f'Set batch_size to a multiple of {processes.size} or start fewer processes')
     check_precision(recipe.precision, processes.device)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f'{folder} is a file', 'Choose another output folder')
+    _check_free(folder, processes)
     if resume:
         _check_same_run(recipe, folder, processes)
     elif (folder / 'state.json').exists():
@@ -67,7 +71,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
         ConfigurationError: Another run holds it: both would write the same log and checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('w') as file:
+    with (folder / _LOCK_FILE).open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,6 +89,18 @@ def check_samples(samples: int, recipe: TrainerRecipe) -> None:
     if samples < recipe.batch_size:
         raise ConfigurationError(f'{samples} samples are fewer than one batch of {recipe.batch_size}',
                                  'Lower batch_size or give more samples')
+
+
+def _check_free(folder: Path, processes: Processes) -> None:
+    # Nothing is made: a run that is refused leaves no folder behind.
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not there.is_dir():
+        raise ConfigurationError(f'{there} is a file', 'Choose another output folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigurationError(f'{there} cannot be written', 'Choose another output folder')
+    if processes.is_first and (folder / _LOCK_FILE).exists():
+        with only_run_in(folder):
+            pass
 
 
 def _check_same_run(recipe: TrainerRecipe, folder: Path, processes: Processes) -> None:

@@ -216,6 +216,22 @@ def test_temperature_is_constant_or_learned_from_0_07_and_never_below_0_01():
     assert model.log_scale.grad.item() != 0, 'it can come back from the limit'
 
 
+def test_fresh_adapters_detour_only_in_the_code_whose_w_up_starts_at_random():
+    for reading, is_zero in ((PAPER, True), (RELEASED_CODE, False)):
+        for adapters in bridged_clip(reading, trained=False).adapters.values():
+            assert all((adapter.up.weight == 0).all() == is_zero for adapter in adapters)
+            if not is_zero:   # within the bounds of a fresh linear map
+                assert all(0 < tensor.abs().max() <= RANK ** -0.5 for adapter in adapters
+                           for tensor in (adapter.up.weight, adapter.up.bias))
+
+
+def test_first_centroids_have_the_asked_spread():
+    centroids = {spread: bridged_clip(trained=False, centroid_deviation=spread).sensor_centroids
+                 for spread in (PAPER.centroid_deviation, RELEASED_CODE.centroid_deviation)}
+    assert list(centroids) == [0.02, 1.0] and torch.allclose(50 * centroids[0.02], centroids[1.0])
+    assert 0.6 < centroids[1.0].std() < 1.4
+
+
 def test_parts_can_be_left_out():
     bare = bridged_clip(bridging=False, modulator=False)
     assert [name for name, tensor in bare.named_parameters() if tensor.requires_grad] == ['sensor_centroids']
@@ -226,7 +242,7 @@ def test_checkpoint_holds_what_is_trained_and_fits_the_same_clip_only(tmp_path):
     model, fresh = bridged_clip(), bridged_clip(trained=False)
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
     assert set(model.state_dict()) == trained | {'clip_sums'}
-    save_checkpoint(tmp_path, model, None, {'step': 0})
+    save_checkpoint(tmp_path, model, None, {'step': 0, 'recipe': {}, 'metrics': {}})
     load_checkpoint(tmp_path, fresh)
     for (name, tensor), expected in zip(fresh.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(tensor, expected), name

@@ -94,6 +94,34 @@ def test_folder_is_loaded_bit_for_bit_without_the_network(folder, form, monkeypa
         assert torch.equal(tensor, expected[name]), name
 
 
+@torch.no_grad()
+def test_layout_of_the_published_checkpoint_is_loaded_bit_for_bit(folder):
+    """That library wrote the sizes twice, more beside them, a wrong end of text and positions as weights."""
+    config = json.loads((folder / 'config.json').read_text())
+    legacy = {'_name_or_path': '', 'add_cross_attention': False, 'architectures': None, 'bad_words_ids': None,
+              'chunk_size_feed_forward': 0, 'dropout': 0.0, 'id2label': {'0': 'LABEL_0', '1': 'LABEL_1'},
+              'length_penalty': 1.0, 'pruned_heads': {}, 'return_dict': True, 'top_k': 50, 'torch_dtype': None,
+              'torchscript': False, 'transformers_version': '4.24.0', 'use_bfloat16': False}
+    for tower in ('text', 'vision'):
+        sizes = config[f'{tower}_config']
+        config |= {f'{tower}_config': legacy | sizes, f'{tower}_config_dict': sizes}
+    assert config['text_config']['eos_token_id'] == config['text_config_dict']['eos_token_id'] == 2
+    del config['dtype']
+    (folder / 'config.json').write_text(json.dumps(
+        config | {'_commit_hash': None, 'torch_dtype': 'float32', 'transformers_version': None}))
+    positions = {'text_model.embeddings.position_ids': torch.arange(10)[None],
+                 'vision_model.embeddings.position_ids': torch.arange(10)[None]}
+    torch.save(load_file(folder / 'model.safetensors') | positions, folder / 'pytorch_model.bin')
+    (folder / 'model.safetensors').unlink()
+    loaded, expected, (tokens, _) = load_clip(folder), small_clip(), captions(8)
+    weights = expected.state_dict()
+    assert loaded.state_dict().keys() == weights.keys()
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+    assert torch.equal(*(ClipTextTower(clip)(tokens, unchanged) for clip in (loaded, expected)))
+    assert torch.equal(*(ClipImageTower(clip).tokens(frames(2)) for clip in (loaded, expected)))
+
+
 def remove(folder, name):
     (folder / name).unlink()
 
@@ -116,10 +144,20 @@ def change_type(folder, name):
     (folder / 'config.json').write_text(json.dumps({'model_type': name}))
 
 
+def change_vision(folder, setting):
+    config = json.loads((folder / 'config.json').read_text())
+    config['vision_config'] |= setting
+    (folder / 'config.json').write_text(json.dumps(config))
+
+
 @pytest.mark.parametrize(('damage', 'name', 'message'), [
     (remove, 'config.json', 'no checkpoint with a readable config.json'),
     (cut, 'config.json', 'no checkpoint with a readable config.json'),
     (change_type, 'siglip', "model of type 'siglip'"),
+    (change_vision, {'num_attention_heads': 5}, 'config.json is not that of a CLIP: .* not a multiple of'),
+    (change_vision, {'hidden_size': '12'}, 'config.json is not that of a CLIP: .* expected int, got str'),
+    (change_vision, {'patch_size': 0}, 'config.json is not that of a CLIP: .* by zero'),
+    (change_vision, {'hidden_act': 'gelo'}, "config.json is not that of a CLIP: 'gelo'"),
     (remove, 'model.safetensors', 'cannot be read: Error no file named model.safetensors'),
     (cut, 'model.safetensors', 'cannot be read'),
     (drop_tensor, 'visual_projection.weight', 'lack 1 tensors, the first is visual_projection.weight'),

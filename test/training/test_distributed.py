@@ -16,6 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_gradient_cache import Pairs, PairsObjective, RandomPairs
+from test_tlv_core_clip import RECIPE as CLIP_RECIPE
+from test_tlv_core_clip import RandomSamples
+from test_tlv_core_clip import objective as clip_objective
 from test_trainer import RECIPE as TLV_CORE_RECIPE
 from test_trainer import trainer as tlv_core_trainer
 
@@ -29,11 +32,25 @@ RECIPE = TrainerRecipe(steps=6, batch_size=12, learning_rate=1e-2, warmup_steps=
 CACHED = dataclasses.replace(RECIPE, gradient_cache_chunk=4)
 TLV_CORE = dataclasses.replace(TLV_CORE_RECIPE, steps=1, batch_size=12, grips_per_step=4, patch_dropout=0.5,
                                device='cpu')
+CLIP = dataclasses.replace(CLIP_RECIPE, steps=1, warmup_steps=1, batch_size=12, device='cpu')
 
 
 def train(folder, recipe=RECIPE, processes=None, resume=False, until_step=None):
     torch.manual_seed(recipe.seed)
     Trainer(PairsObjective(Pairs()), RandomPairs(), recipe, folder, resume, processes).run(until_step)
+
+
+def gradients_of_a_step(trained: Trainer) -> dict[str, torch.Tensor]:
+    trained.run()
+    return {name: parameter.grad for name, parameter in trained.objective.model.named_parameters()
+            if parameter.grad is not None}
+
+
+def clip_trainer(folder: Path, processes=None) -> Trainer:
+    """Prepare a run on a CLIP; the second process has more gaps than the first."""
+    samples = RandomSamples(12, has_touch=[True] * 11 + [False], has_view=[True] * 8 + [False] * 4,
+                            has_text=[False] + [True] * 11)
+    return Trainer(clip_objective(CLIP, samples), samples, CLIP, folder, processes=processes)
 
 
 def work(folder: Path) -> None:
@@ -44,16 +61,15 @@ def work(folder: Path) -> None:
         train(own / 'cached', CACHED, processes)
         train(folder / 'parts', processes=processes, until_step=3)
         train(folder / 'parts', processes=processes, resume=True)
-        tlv_core = tlv_core_trainer(own / 'tlv_core', TLV_CORE, processes=processes)
-        tlv_core.run()
+        for name, run in (('tlv_core', tlv_core_trainer(own / 'tlv_core', TLV_CORE, processes=processes)),
+                          ('clip', clip_trainer(own / 'clip', processes))):
+            save_file(gradients_of_a_step(run), folder / f'{name}{processes.rank}.safetensors')
         used_by_one, used_by_none = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
         if processes.rank == 1:
             used_by_one.grad = torch.tensor([2.0, 4.0])
         processes.average_gradients([used_by_one, used_by_none])
         assert used_by_none.grad is None
-        save_file({'gradient': used_by_one.grad,
-                   **{name: parameter.grad for name, parameter in tlv_core.objective.model.named_parameters()}},
-                  folder / f'gradients{processes.rank}.safetensors')
+        assert used_by_one.grad.tolist() == [1.0, 2.0]
 
 
 @pytest.fixture(scope='module')
@@ -91,13 +107,12 @@ def test_only_the_first_process_writes(folder):
     assert (folder / 'process0/whole/log.jsonl').exists() and not (folder / 'process1').exists()
 
 
-def test_gradients_are_the_same_in_all_processes_and_those_of_one(folder, tmp_path):
-    first, second = (load_file(folder / f'gradients{rank}.safetensors') for rank in (0, 1))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert first.pop('gradient').tolist() == [1.0, 2.0]
-    alone = tlv_core_trainer(tmp_path, TLV_CORE)
-    alone.run()
-    expected = {name: parameter.grad for name, parameter in alone.objective.model.named_parameters()}
+@pytest.mark.parametrize('name', ['tlv_core', 'clip'])
+def test_gradients_are_the_same_in_all_processes_and_those_of_one(folder, tmp_path, name):
+    first, second = (load_file(folder / f'{name}{rank}.safetensors') for rank in (0, 1))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    expected = gradients_of_a_step(tlv_core_trainer(tmp_path, TLV_CORE) if name == 'tlv_core' else
+                                   clip_trainer(tmp_path))
     largest = max(value.abs().max().item() for value in expected.values())
     assert largest_difference(first, expected) < 1e-5 * largest
 

@@ -116,7 +116,7 @@ def test_towers_run_in_bfloat16_and_embeddings_stay_near(name, changes, clip_fol
 def test_checkpoint_holds_what_is_trained_and_fits_the_same_clip_only(name, changes, clip_folder, tmp_path):
     trained = build(name, clip_folder, **changes)
     over_fit(trained, samples_with_gaps(), steps=2)
-    save_checkpoint(tmp_path / 'run', trained.model, None, {'step': 0})
+    save_checkpoint(tmp_path / 'run', trained.model, None, {'step': 0, 'recipe': {}, 'metrics': {}})
     assert set(trained.model.state_dict()) == trained_names(trained.model) | {'clip_sums'}
     fresh = build(name, clip_folder, **changes, seed=1)
     load_checkpoint(tmp_path / 'run', fresh.model)

@@ -11,6 +11,7 @@ from training.networks.tlv_core import TlvCore
 from training.pretrain import PAPERS, pretrain, recipe_kind
 from training.recipe import TlvCoreRecipe, load_recipe, recipe_as_dict
 from training.rendered_run import tlv_core_shape
+from training.run_checks import only_run_in
 from visuotactile_ros.errors import ConfigurationError, ModelError
 from visuotactile_ros.inference.model_card import parse_model_card
 
@@ -54,6 +55,7 @@ def test_shipped_recipe_gives_a_network_that_encodes():
     ('sensor_kinds: [1]', 'Name at least one kind'),
     ('{image_size_px: 16, patch_dropout: 0.95}', 'leaves no patch'),
     ('steps: [', 'cannot be read'),
+    ('steps: 3\nseed: 1\nsteps: 4', "cannot be read: line 3 names 'steps' a second time"),
 ])
 def test_bad_recipe_is_refused(tmp_path, text, message):
     path = tmp_path / 'recipe.yaml'
@@ -97,7 +99,14 @@ def test_run_that_cannot_succeed_is_refused_before_anything_is_rendered(tmp_path
     for name, earlier in (('other', dataclasses.replace(recipe, width=96)), ('half', recipe),
                           ('linked', recipe_kind('tlv_link')())):
         (tmp_path / name).mkdir()
-        (tmp_path / name / 'state.json').write_text(json.dumps({'recipe': recipe_as_dict(earlier)}))
+        (tmp_path / name / 'state.json').write_text(json.dumps(
+            {'step': 1, 'recipe': recipe_as_dict(earlier), 'metrics': {}}))
     with pytest.raises((ConfigurationError, ModelError), match=message):
         pretrain(dataclasses.replace(recipe, **changes), tmp_path / 'output')
     assert not (tmp_path / 'data').exists() and not (tmp_path / 'output').exists()
+
+
+def test_second_run_in_a_folder_is_refused_before_anything_is_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr('training.rendered_run.render_data', lambda recipe: pytest.fail('something was rendered'))
+    with only_run_in(tmp_path / 'output'), pytest.raises(ConfigurationError, match='another run is training in'):
+        pretrain(TlvCoreRecipe(device='cpu'), tmp_path / 'output')

@@ -180,6 +180,8 @@ def test_a_folder_in_which_a_run_is_training_is_left_alone(tmp_path):
     first, second = trainer(tmp_path), trainer(tmp_path)
     with only_run_in(tmp_path):
         with pytest.raises(ConfigurationError, match='another run is training in .*. Wait for it'):
+            trainer(tmp_path)
+        with pytest.raises(ConfigurationError, match='another run is training in .*. Wait for it'):
             second.run()
     assert [path.name for path in tmp_path.iterdir()] == ['.lock']
     first.run(until_step=1)
@@ -193,6 +195,24 @@ def test_folder_of_another_run_is_left_alone(tmp_path):
     with pytest.raises(ConfigurationError, match='is a file'):
         trainer(tmp_path / 'log.jsonl')
     assert (tmp_path / 'log.jsonl').read_bytes() == before
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigurationError, match='file is a file. Choose another'):
+        trainer(tmp_path / 'file' / 'run')
+    # Whoever runs the tests may write everywhere.
+    monkeypatch.setattr('training.run_checks.os.access', lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigurationError, match=f'{tmp_path} cannot be written. Choose another'):
+        trainer(tmp_path / 'new' / 'run')
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize('content', ['{}', '[]', '3', '{"step": 2, "recipe": 3}', '{"step": 2, "recipe": {}}'])
+def test_state_that_is_not_that_of_a_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / 'state.json').write_text(content)
+    with pytest.raises(ModelError, match='state.json does not tell the .* of a checkpoint. Give the folder'):
+        trainer(tmp_path, resume=True)
 
 
 def test_resumed_log_has_no_step_twice(tmp_path):
@@ -338,4 +358,6 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     recipe = dataclasses.replace(RECIPE, steps=100, warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate_at(step, recipe) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[99] < 0.001
+    # A third, a half and two thirds of the way down: (1 + cos 60°) / 2 and so on, where a line would be at 2/3 and 1/3.
+    assert [rates[step] for step in (40, 55, 70)] == pytest.approx([0.75, 0.5, 0.25])
     assert all(after < before for before, after in zip(rates[10:], rates[11:]))

@@ -108,3 +108,15 @@ def test_a_parameter_file_that_is_none_is_refused(tmp_path, content):
 def test_a_missing_parameter_file_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match='cannot be read'):
         load_parameter_yaml(tmp_path / 'nowhere.yaml')
+
+
+@pytest.mark.parametrize(('text', 'line', 'name'), [
+    ('/**:\n  ros__parameters:\n    cups: 1\n    spoons: {a: 1, "a": 2}', 4, 'a'),
+    ('/**:\n  ros__parameters:\n    cups: 1\n    spoons: 2\n    cups: 3', 5, 'cups'),
+    ('/**: {}\n/**:\n  ros__parameters: {}', 2, '/**')])
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, line, name):
+    path = tmp_path / 'parameters.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match='parameters.yaml cannot be read: ') as caught:
+        load_parameter_yaml(path)
+    assert f'line {line} names {name!r} a second time' in str(caught.value)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -55,7 +57,8 @@ class PreparedTriplets:
         self._pair = np.array([numbers[contact] if contact[1] else NO_PAIR for contact in contacts], np.int64)
         if len(self._row_of) == 0:
             raise ConfigurationError(f'{", ".join(map(str, folders))} hold no samples for {split}',
-                                     'Name other data sets, or raise validation_share')
+                                     'Name other data sets, or larger ones: where no validation split is published, '
+                                     f'{validation_share:.0%} of the recordings are kept for it')
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -65,6 +68,16 @@ class PreparedTriplets:
         """Sensor kinds of the data that have no id of their own, in alphabetical order."""
         kinds = {kind for prepared in self._sets for kind in prepared.manifest['sensors'] if kind}
         return sorted(kinds - {*self._sensor_kinds})
+
+    def labels(self) -> Batch:
+        """Tell what all samples have, as `batch` does without an image: sensor_id, has_touch, has_view, has_text."""
+        parts = []
+        for number, prepared in enumerate(self._sets):
+            sensor_id = np.array([self._sensor_id(kind) for kind in prepared.names('sensor')])
+            parts.append(np.column_stack([sensor_id, _presence_of(prepared)])[self._row_of[self._set_of == number]])
+        sensor_id, *present = torch.from_numpy(np.concatenate(parts)).unbind(dim=1)
+        return {'sensor_id': sensor_id,
+                **{name: column.bool() for name, column in zip(('has_touch', 'has_view', 'has_text'), present)}}
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Give samples as one batch.
@@ -129,6 +142,18 @@ def _rows_of(prepared: PreparedDataset, split: str, validation_share: float) -> 
     clips, pairs = (prepared.names(name) for name in ('clip', 'pair'))
     held = [_share_of(pairs[row] or clips[row] or str(row)) < validation_share for row in rows]
     return rows[np.array(held, bool) == (split == VALIDATION)]
+
+
+def _presence_of(prepared: PreparedDataset) -> np.ndarray:
+    """Tell which records have touch, view and text, bool [len, 3]."""
+    present = []
+    for shard in prepared.manifest['shards']:
+        # A path is never written, but read without the bytes beside it, and tells as they do whether there is an image.
+        with pq.ParquetFile(prepared.folder / shard['name'], memory_map=True) as file:
+            table = file.read(['touch.path', 'view.path', 'text', 'tokens'])
+        has_text = pc.or_(pc.not_equal(table['text'], ''), table['tokens'].is_valid())
+        present.append(np.stack([table['touch'].is_valid(), table['view'].is_valid(), has_text], axis=1))
+    return np.concatenate(present)
 
 
 def _share_of(name: str) -> float:

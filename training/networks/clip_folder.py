@@ -21,7 +21,7 @@ def read_clip_config(folder: Path) -> CLIPConfig:
     """Read config.json of a CLIP.
 
     Raises:
-        ModelError: The folder is missing or holds no CLIP.
+        ModelError: The folder is missing or holds no CLIP, or no network can be made of its settings.
     """
     try:
         model_type = json.loads((folder / 'config.json').read_text())['model_type']
@@ -30,9 +30,12 @@ def read_clip_config(folder: Path) -> CLIPConfig:
     if model_type != 'clip':
         raise ModelError(f'{folder} holds a model of type {model_type!r}, not clip', _WHAT_TO_COPY)
     try:
-        return CLIPConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f'{folder}/config.json is not that of a CLIP', _WHAT_TO_COPY) from error
+        config = CLIPConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device('meta'):   # takes neither memory nor random numbers
+            CLIPModel(config)
+    except Exception as error:   # a bad setting raises whatever it leads to, from KeyError to ZeroDivisionError
+        raise ModelError(f'{folder}/config.json is not that of a CLIP: {_reason(error)}', _WHAT_TO_COPY) from error
+    return config
 
 
 def load_clip(folder: Path) -> CLIPModel:
@@ -57,8 +60,7 @@ def load_clip(folder: Path) -> CLIPModel:
     except pickle.UnpicklingError as error:   # torch would advise to allow it
         raise ModelError(f'{folder} has a pytorch_model.bin with more in it than tensors', _WHAT_TO_COPY) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f'the weights in {folder} cannot be read: {str(error).splitlines()[0].rstrip(".")}',
-                         _WHAT_TO_COPY) from error
+        raise ModelError(f'the weights in {folder} cannot be read: {_reason(error)}', _WHAT_TO_COPY) from error
     missing = sorted(report['missing_keys'])
     if missing:
         raise ModelError(f'the weights in {folder} lack {len(missing)} tensors, the first is {missing[0]}',
@@ -83,8 +85,7 @@ class ClipTokenizer:
         try:
             self._tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:   # the parser in Rust raises bare exceptions
-            raise ModelError(f'the tokenizer in {folder} cannot be read: {str(error).splitlines()[0].rstrip(".")}',
-                             _WHAT_TO_COPY) from error
+            raise ModelError(f'the tokenizer in {folder} cannot be read: {_reason(error)}', _WHAT_TO_COPY) from error
 
     def encode_batch(self, texts: Sequence[str], context_length: int = 77) -> tuple[np.ndarray, np.ndarray]:
         """Encode captions side by side.
@@ -99,3 +100,9 @@ class ClipTokenizer:
         encoded = self._tokenizer(list(texts), padding='max_length', truncation=True, max_length=context_length)
         tokens, seen = (np.array(encoded[name], np.int64) for name in ('input_ids', 'attention_mask'))
         return tokens, seen.sum(axis=1)
+
+
+def _reason(error: Exception) -> str:
+    """Give the first line of an error, or of the one that a check of the library only wraps."""
+    error = error.__cause__ or error
+    return str(error).partition('\n')[0].rstrip('.') or type(error).__name__

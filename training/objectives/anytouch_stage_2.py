@@ -44,6 +44,7 @@ class AnyTouchRecipe(ClipMethodRecipe):
     """A run of the second stage of AnyTouch on single frames, from CLIP."""
 
     objective: str = setting('anytouch_stage_2', 'What is trained', choices=('anytouch_stage_2',))
+    weight_decay: float = setting(0.1, 'AdamW weight decay of matrices; vectors have none', minimum=0.0)
     released_code: bool = setting(False, 'Do what the released code does in the places of AnyTouchReading')
     touch_tuning: str = setting('full', 'How the touch tower is trained: all of it as AnyTouch does, or by low-rank '
                                         'updates, which makes the share that table 1 of TLV-CoRe prints',

@@ -22,7 +22,7 @@ from training.interface import Batch, LossTerm, Samples, to_device
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.bridged_clip import parameter_counts
 from training.networks.clip_folder import load_clip
-from training.recipe import TrainerRecipe
+from training.recipe import TrainerRecipe, require
 from training.retrieval import retrieval
 
 
@@ -60,6 +60,10 @@ class ClipMethod:
             ConfigurationError: The CLIP does not have what the recipe asks of it.
         """
         clip = load_clip(Path(recipe.base))
+        vision = clip.vision_model.config
+        require(round((vision.image_size // vision.patch_size) ** 2 * (1 - recipe.patch_dropout)) > 0,
+                f'patch_dropout {recipe.patch_dropout} leaves no patch of {vision.image_size} x '
+                f'{vision.image_size} px', 'Lower it')
         torch.manual_seed(recipe.seed)
         model = cls.make_model(clip, recipe)
         trained, total = parameter_counts(model)
@@ -91,6 +95,24 @@ class ClipMethod:
         return {f'{first}_{second}': LossTerm(symmetric_info_nce(
             encoded[first], encoded[second], temperature, masks[f'{first}_{second}']), weight)
             for (first, second), weight in self.pair_weights.items()}
+
+    def check_pairs(self, labels: Batch) -> None:
+        """Refuse training data from which a contrastive loss can learn nothing.
+
+        Args:
+            labels: sensor_id, has_touch, has_view, has_text of all samples, as in `encode`.
+
+        Raises:
+            ConfigurationError: Fewer than two samples have both modalities of a pair whose loss counts: it would be 0.
+        """
+        masks = self._masks(labels)
+        for (first, second), weight in self.pair_weights.items():
+            name = f'{first}_{second}'
+            count, own_weight = int(masks[name].sum()), f'{name}_weight'
+            require(weight == 0 or count > 1,
+                    f'{count} samples have both {first} and {second}, so that their contrastive loss would be 0',
+                    'Name prepared data with both'
+                    + (f', or write {own_weight}: 0' if hasattr(self.recipe, own_weight) else ''))
 
     def validate(self) -> dict[str, float]:
         """Return retrieval of views by touch and the loss of every term.

@@ -13,7 +13,7 @@ from training.interface import Batch, LossTerm
 from training.losses.info_nce import symmetric_info_nce
 from training.networks.lora import tune_with_lora
 from training.networks.three_towers import ThreeTowers
-from training.objectives.clip_method import ClipMethod, has, run_progress
+from training.objectives.clip_method import ClipMethod, run_progress
 from visuotactile_ros.parameters.definition import setting
 
 
@@ -41,6 +41,7 @@ class TlvLinkObjective(ClipMethod):
         that is not low-rank, 1e-3 of the others, never takes effect: the schedule overwrites it.
     """
 
+    pair_weights = {('touch', 'text'): 1.0}
     needs_view = True
 
     @staticmethod
@@ -68,7 +69,3 @@ class TlvLinkObjective(ClipMethod):
         value = symmetric_info_nce(encoded.get('mixture', encoded['touch']), encoded['text'],
                                    self.model.temperature(), self._masks(batch)['touch_text'])
         return {'touch_text': LossTerm(value, 1.0)}
-
-    def _masks(self, batch: Batch) -> dict[str, Tensor]:
-        batch = self._complete(batch)
-        return {'touch_text': has(batch, 'touch') & has(batch, 'view') & has(batch, 'text')}

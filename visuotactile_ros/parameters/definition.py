@@ -84,18 +84,39 @@ def build_parameters(kind: type[Parameters], values: Mapping[str, Any], source: 
     return kind(**values)
 
 
+class _OneKeyOnce(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in names[:number]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f'line {key.start_mark.line + 1} names {key.value!r} a second time')
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file, strictly.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is not YAML, or names a key twice.
+    """
+    try:
+        return yaml.load(path.read_text(), _OneKeyOnce)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f'{path} cannot be read: {str(error).splitlines()[0]}',
+                                 'Check the path and the YAML') from error
+
+
 def load_parameter_yaml(path: Path) -> dict[str, Any]:
     """Read a ROS parameter file that has the one key `/**: ros__parameters:`.
 
     Raises:
-        ConfigurationError: The file is missing, is not YAML, or has any other key: a node-named key would
-            silently win over the command line and over launch arguments.
+        ConfigurationError: As `read_yaml`; or the file has any other key: a node-named key would silently win over the
+            command line and over launch arguments.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f'{path} cannot be read: {str(error).splitlines()[0]}',
-                                 'Check the path and the YAML') from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or list(content) != ['/**'] or not isinstance(content['/**'], dict) \
             or list(content['/**']) != ['ros__parameters'] or not isinstance(content['/**']['ros__parameters'], dict):
         raise ConfigurationError(f'{path} is not a parameter file',

@@ -82,6 +82,17 @@ def test_a_batch_holds_what_the_records_hold_and_says_what_is_absent(prepared):
     assert batch['tokens'][0].tolist() == [1, ord('a'), ord('b'), END, END, END] and batch['lengths'][0] == 4
 
 
+@pytest.mark.parametrize('split', [TRAIN, VALIDATION])
+def test_labels_are_those_of_the_batches_without_their_images(prepared, split, monkeypatch):
+    data = triplets([prepared['first'], prepared['second'], prepared['published']], split)
+    batch = data.batch(np.arange(len(data)))
+    monkeypatch.setattr('training.datasets.prepared.PreparedDataset.read', None)
+    labels = data.labels()
+    assert list(labels) == ['sensor_id', 'has_touch', 'has_view', 'has_text']
+    for name, values in labels.items():
+        assert values.dtype == batch[name].dtype and values.tolist() == batch[name].tolist(), name
+
+
 def test_one_contact_on_several_sensors_has_one_number_and_other_data_sets_have_others(prepared):
     data = triplets([prepared['first'], prepared['second']], share=0.0)
     pair = data.batch(np.array([0, 3, 6, 240, 243, 130]))['pair'].tolist()
@@ -112,3 +123,9 @@ def test_a_published_validation_split_is_taken_and_tests_are_never_trained_on(pr
         triplets([prepared['with_validation']])
     with pytest.raises(ConfigurationError, match='no samples for train'):
         triplets([prepared['tests_only']])
+
+
+def test_data_too_small_for_a_validation_split_is_refused_and_the_share_is_told(prepared):
+    with pytest.raises(ConfigurationError, match='no samples for validation. Name other data sets, or larger ones: '
+                                                 'where no validation split is published, 2% of the recordings'):
+        triplets([prepared['published']], VALIDATION, share=0.02)

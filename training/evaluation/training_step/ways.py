@@ -72,7 +72,7 @@ class TrainerWay:
 
 
 class PlainWay:
-    """A loop as it is usually released with a paper.
+    """A loop as it is usually released with a paper; none in particular.
 
     Its batch is made beforehand: loading and augmenting cost it nothing.
 
@@ -84,15 +84,14 @@ class PlainWay:
         self._model, self._device, self._dropout = model, device, recipe.patch_dropout
         self._objective = TlvCoreClipObjective(model, recipe, samples)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
-                                            foreach=False, fused=False)
+        self._optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self._scaler = torch.amp.GradScaler(device.type)
         batch = {name: values.float() if values.dtype == torch.uint8 else values
                  for name, values in samples.batch(np.arange(recipe.batch_size)).items()}
         self._batch = {name: values.pin_memory() for name, values in batch.items()} if device.type == 'cuda' else batch
         self.description = {
             'loop': 'plain', 'precision': 'fp16 with a gradient scaler', 'compile': False, 'attention': 'eager',
-            'optimizer': 'AdamW, one parameter after another', 'frames_to_device': 'float32',
+            'optimizer': 'AdamW, as torch chooses', 'frames_to_device': 'float32',
             'augmented': 'before, not timed', 'loss_to_host': 'every step'}
 
     def step(self) -> None:
