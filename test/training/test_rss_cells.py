@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 from training.base_clip import BaseClipRecipe, train_base_clip
 from training.evaluation.rss import cell as cell_module
+from training.evaluation.rss import tables
 from training.evaluation.rss.__main__ import main
 from training.evaluation.rss.cell import Laboratory
 from training.evaluation.rss.convergence import GRADIENT_BATCHES, Observed, sensor_information
@@ -133,7 +135,10 @@ def test_a_kind_that_was_not_trained_on_and_a_picture_have_the_unknown_id(labora
     cell.__dict__['_objective'] = Recorded()
     for source, picture in (('digit', 'touch'), (UNSEEN_KIND, 'touch'), ('gelsight_mini', 'touch'), ('digit', 'view')):
         cell.features(source, 'validation', picture, 'touch')
-    assert asked == [{0}, {1}, {1}, {1}]
+    cell.features('digit', 'validation', 'touch', 'touch', names_sensor=False)
+    assert asked == [{0}, {1}, {1}, {1}, {1}]
+    tasks = laboratory.benchmark.touch_tasks + laboratory.benchmark.aside_tasks
+    assert [task.name for task in tasks if not task.names_sensor] == ['sensor_identity'], 'which would be the answer'
     assert laboratory.cell('tlv_core', 'multi', 0).recipe.sensor_kinds == KINDS
 
 
@@ -182,22 +187,77 @@ def test_a_table_is_filled_piecemeal_and_says_what_is_missing(recipe, tmp_path, 
             assert result['protocols'][protocol]['multi']['methods'][row]['seeds'] == [0]
         assert result['cost_minutes']['multi'][row][0] > 0
         assert set(result['asides']['multi'][row]) == {'sensor_identity', 'gelsight_mini_shape'}
-        assert result['convergence'][row][-1]['step'] == recipe.steps
-    assert result['aside_tasks']['sensor_identity']['most_frequent_class'] == 1 / len(KINDS)
-    tested = np.load(f'{recipe.probe_data}_gelsight_mini_seen_regions/unseen_sensor/labels.npz')
-    hard = tested['hardness']
-    assert result['tasks']['gelsight_mini_hardness']['most_frequent_class'] == pytest.approx(
-        max(hard.mean(), 1 - hard.mean()), abs=1e-4)
-    assert 'shared_transform_condition' not in result['convergence']['without_bridging'][-1]
+        assert result['convergence'][row]['0'][-1]['step'] == recipe.steps
+    assert result['aside_tasks']['sensor_identity']['guessing'] == 1 / len(KINDS)
+    assert 'shared_transform_condition' not in result['convergence']['without_bridging']['0'][-1]
     for folder in (tmp_path / 'cells').iterdir():   # what was learned of them stays
         shutil.rmtree(folder / 'features')
         shutil.rmtree(folder / 'run')
     table = [*written(recipe, tmp_path), '--output', str(tmp_path / 'again.json')]
     assert main(['ablation', *table]) == 0
     again = json.loads((tmp_path / 'again.json').read_text())
-    assert again['methods'] == result['methods'] and again['convergence']['tlv_core'] == []
+    assert again['methods'] == result['methods'] and again['convergence']['tlv_core'] == {'0': []}
     assert {picture['file'] for picture in result['pictures']} == {path.name for path in output.parent.glob('*.png')}
     assert all(picture['caption'].startswith('Simulated. ') for picture in result['pictures'])
+
+
+def test_the_rate_of_all_is_the_best_of_their_mean(laboratory, monkeypatch):
+    accuracy = {('1', 'a'): 0.5, ('2', 'a'): 0.4, ('1', 'b'): 0.3, ('2', 'b'): 0.42, ('1', 'c'): 0.3, ('2', 'c'): 0.3}
+
+    def entry(rate, row):
+        cell = SimpleNamespace(result=lambda task, tower: {'protocols': {'honest': {
+            'validation_accuracy': accuracy[rate, row]}}})
+        probes = ((SimpleNamespace(name='task'), 'touch'),)
+        return SimpleNamespace(group=rate, row=row, cell=cell, is_done=True, probes=probes)
+
+    result = tables.read_rates(laboratory, [entry(*place) for place in accuracy])
+    assert result['chosen'] == 2.0 and result['mean_of_methods'] == {'1': 0.3667, '2': 0.3733}
+    assert {row: values['best'] for row, values in result['methods'].items()} == {'a': 1.0, 'b': 2.0, 'c': 1.0}
+
+
+def test_guessing_takes_the_class_of_the_fit_samples_and_not_of_the_test(laboratory, monkeypatch):
+    task, benchmark = laboratory.benchmark.touch_tasks[0], laboratory.benchmark
+    labels = {'fit': [np.array([3, 3, 1]), np.array([0, -1, -1, -1])], 'test': [np.array([1, 1, 1, 3, -1])]}
+    monkeypatch.setattr(tables, 'labels_of', lambda benchmark, task, part: labels[part])
+    assert tables._facts_of(task, 'touch', benchmark)['guessing'] == 0.25
+
+
+def test_the_cosine_with_the_base_is_the_mean_over_tested_images_each_once(laboratory):
+    rng, tasks = np.random.default_rng(0), laboratory.benchmark.touch_tasks
+    drawn = rng.normal(size=(2, 2, 5, 4))
+    drawn /= np.sqrt((drawn ** 2).mean(axis=3, keepdims=True))
+    features = {row: dict(zip(('gelsight_mini', 'digit'), values)) for row, values in zip(('clip', 'anytouch'), drawn)}
+
+    def entry(row, asked):
+        return SimpleNamespace(row=row, probes=tuple((task, 'touch') for task in asked), cell=SimpleNamespace(
+            kept_features=lambda source, part, picture, tower: features[row].get(source)))
+
+    asked = [dataclasses.replace(tasks[0], sources=sources)
+             for sources in (('gelsight_mini',), ('gelsight_mini', 'digit'))]
+    clip = entry('clip', asked)
+    expected = np.mean([(features['clip'][source] * features['anytouch'][source]).sum(axis=1) / 4
+                        for source in ('gelsight_mini', 'digit')])
+    assert tables._cosine_with_base(entry('anytouch', asked), [clip]) == pytest.approx(expected)
+    assert tables._cosine_with_base(clip, [clip]) == pytest.approx(1.0)
+    assert tables._cosine_with_base(entry('anytouch', asked), []) is None
+    del features['clip']['digit']
+    assert tables._cosine_with_base(entry('anytouch', asked), [clip]) is None
+
+
+def test_stability_sees_as_many_samples_in_every_batch_size_and_says_how_far_they_are_apart(recipe, tmp_path):
+    output, sizes = tmp_path / 'rss_stability.json', (4, 8)
+    command = ['stability', *written(recipe, tmp_path, batch_sizes=sizes, seeds=2), '--output', str(output)]
+    assert main([*command, '--only-method', 'clip']) == 0
+    assert list(json.loads(output.read_text())['batch_size_gap']) == ['clip'], 'no gap of sizes that are not there'
+    assert main(command) == 0
+    result = json.loads(output.read_text())
+    assert result['groups'] == ['4', '8'] and result['steps']['4'] == 2 * result['steps']['8']
+    gaps, by_size = result['batch_size_gap'], [result['protocols']['honest'][group]['methods'] for group in ('4', '8')]
+    difference = by_size[1]['tlv_core']['mean'] - by_size[0]['tlv_core']['mean']
+    assert gaps['tlv_core']['largest_minus_smallest']['mean'] == pytest.approx(difference, abs=2e-4)
+    assert gaps['tlv_core']['best_minus_worst'] == pytest.approx(abs(difference), abs=2e-4)
+    assert gaps['clip'] == {'best_minus_worst': 0.0, 'largest_minus_smallest': {'mean': 0.0, 'ci95': [0.0, 0.0]}}
+    assert [picture['file'] for picture in result['pictures']] == ['rss_stability.png']
 
 
 def test_rates_are_compared_on_validation_samples_alone(recipe, tmp_path):
@@ -208,7 +268,7 @@ def test_rates_are_compared_on_validation_samples_alone(recipe, tmp_path):
     assert result['complete'] and result['groups'] == ['0.001', '0.1'] and list(result['methods']) == ['tlv_core']
     found = result['methods']['tlv_core']
     means = [found['by_rate'][rate]['mean'] for rate in result['groups']]
-    assert found['chosen'] == (0.001 if means[0] >= means[1] else 0.1)
+    assert found['best'] == result['chosen'] == (0.001 if means[0] >= means[1] else 0.1)
     for path in (tmp_path / 'cells').glob('*/probes/*.json'):
         probe = json.loads(path.read_text())
         path.write_text(json.dumps(probe | {'count': [1], 'protocols': {'honest': probe['protocols']['honest'] | {

@@ -42,6 +42,11 @@ class Task:
     stands_for: str
     pictures: tuple[str, ...] = ('touch',)
 
+    @property
+    def names_sensor(self) -> bool:
+        """Whether a method is told the sensor of a frame; not where that is the question."""
+        return self.label != SENSOR_LABEL
+
 
 def labels_of(benchmark: Benchmark, task: Task, part: str) -> list[np.ndarray]:
     """Give the labels of a task, int64 by source, UNKNOWN_LABEL where a sample has none; `part` is one of PARTS."""

@@ -153,17 +153,34 @@ class Cell:
         path = self._probe_path(task, tower)
         return json.loads(path.read_text()) if path.is_file() else None
 
-    def features(self, source: str, part: str, picture: str, tower: str) -> np.ndarray:
-        """Give the features of a frame set, float32 [N, D], computing them if they are not there yet."""
-        path = self._features_path(source, part, picture, tower)
+    def features(self, source: str, part: str, picture: str, tower: str, names_sensor: bool = True) -> np.ndarray:
+        """Give the features of a frame set, float32 [N, D], computing them if they are not there yet.
+
+        Args:
+            source: Name of the frame set.
+            part: One of PARTS.
+            picture: touch, touch_second or view.
+            tower: touch or vision.
+            names_sensor: False gives every frame the id of an unknown sensor.
+        """
+        path = self._features_path(source, part, picture, tower, names_sensor)
         if not path.is_file():
             objective = self._objective   # trained before the clock starts
             start = time.monotonic()
-            features = self._encode(objective, self.laboratory.benchmark.frame_set(source, part), picture, tower)
+            frame_set = self.laboratory.benchmark.frame_set(source, part)
+            features = self._encode(objective, frame_set, picture, tower, names_sensor)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix('.partial')
             save_file({'features': features}, partial, {'seconds': f'{time.monotonic() - start:.2f}'})
             os.replace(partial, path)
+        return self.kept_features(source, part, picture, tower, names_sensor)
+
+    def kept_features(self, source: str, part: str, picture: str, tower: str,
+                      names_sensor: bool = True) -> np.ndarray | None:
+        """Give what `features` computed, or None where it was not asked yet, or deleted."""
+        path = self._features_path(source, part, picture, tower, names_sensor)
+        if not path.is_file():
+            return None
         with safe_open(path, 'numpy') as file:
             return file.get_tensor('features')
 
@@ -171,7 +188,7 @@ class Cell:
         """Return what the training and the answers to some questions cost to compute, minutes, as far as it is kept."""
         seconds = load_state(self.run_folder)['seconds'] if (self.run_folder / 'state.json').is_file() else 0.0
         seconds += sum(self.result(task, tower)['seconds'] for task, tower in asked)
-        for path in {self._features_path(source, part, picture, tower) for task, tower in asked
+        for path in {self._features_path(source, part, picture, tower, task.names_sensor) for task, tower in asked
                      for source in task.sources for part in PARTS for picture in task.pictures}:
             if path.is_file():
                 with safe_open(path, 'numpy') as file:
@@ -207,12 +224,12 @@ class Cell:
         objective.model.to(choose_device(self.recipe.device)).eval()
         return objective
 
-    def _encode(self, objective: Any, frame_set: Any, picture: str, tower: str) -> np.ndarray:
+    def _encode(self, objective: Any, frame_set: Any, picture: str, tower: str, names_sensor: bool) -> np.ndarray:
         kinds = self.recipe.sensor_kinds
         device = next(objective.model.parameters()).device
         torch.set_num_threads(self.recipe.threads)
         # A picture that is no touch, and a kind that was not trained on, have the id of an unknown sensor.
-        known = picture != 'view' and frame_set.sensor_kind in kinds
+        known = names_sensor and picture != 'view' and frame_set.sensor_kind in kinds
         sensor_id = kinds.index(frame_set.sensor_kind) if known else len(kinds)
         features = []
         for rows in np.array_split(np.arange(len(frame_set)), max(1, round(len(frame_set) / _FRAMES_AT_ONCE))):
@@ -229,22 +246,23 @@ class Cell:
         benchmark = self.laboratory.benchmark
         for number, (source, own) in enumerate(zip(task.sources, labels_of(benchmark, task, part), strict=True)):
             known = own != UNKNOWN_LABEL
-            features.append(np.concatenate([self.features(source, part, picture, tower)
+            features.append(np.concatenate([self.features(source, part, picture, tower, task.names_sensor)
                                             for picture in task.pictures], axis=1)[known])
             labels.append(own[known])
             # Objects of different sources are different.
             groups.append(benchmark.frame_set(source, part).groups[known] + number * 2 ** 32)
         return Labelled(*(np.concatenate(values) for values in (features, labels, groups)))
 
-    def _features_path(self, source: str, part: str, picture: str, tower: str) -> Path:
+    def _features_path(self, source: str, part: str, picture: str, tower: str, names_sensor: bool) -> Path:
         fingerprint = self.laboratory.benchmark.frame_set(source, part).fingerprint
-        return self.folder / 'features' / f'{tower}_{picture}_{fingerprint[:16]}.safetensors'
+        unknown = '' if names_sensor else '_unknown'
+        return self.folder / 'features' / f'{tower}_{picture}{unknown}_{fingerprint[:16]}.safetensors'
 
     def _probe_path(self, task: Task, tower: str) -> Path:
         recipe, benchmark = self.laboratory.recipe, self.laboratory.benchmark
         settings = [PROBE_FORMAT, self.recipe.seed, task.sources, task.label, len(task.classes), task.learning_rate,
                     task.weight_decay, task.pictures, recipe.probe_epochs, recipe.probe_batch_size,
-                    recipe.probe_learning_rates,
+                    recipe.probe_learning_rates, *(() if task.names_sensor else ('unknown sensor',)),
                     [benchmark.frame_set(source, part).fingerprint for source in task.sources for part in PARTS]]
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
         return self.folder / 'probes' / f'{task.name}_{tower}_{digest}.json'

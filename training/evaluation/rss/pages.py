@@ -11,7 +11,7 @@ _NAMES = {'tlv_core': 'TLV-CoRe', 'tlv_link': 'TLV-Link', 'vit_lens_2': 'ViT-Len
           'clip': 'CLIP', 'without_modulator': '− SAM', 'without_decoupled_learning': '− L_DL',
           'without_bridging': '− UBA', 'stronger_decoupled_learning': '10 · L_DL', 'multi': 'all kinds'}
 _MINUS = 'tlv_core_minus_this'
-GUESSING = 'most frequent class'
+GUESSING = 'class most frequent in the fit samples'
 # Name in the log of a run, and for people.
 CONVERGENCE_TERMS = {
     'shared_transform_condition': 'κ(W_sh)', 'decoupled_learning_loss': 'L_DL / nat',
@@ -21,7 +21,13 @@ CONVERGENCE_TERMS = {
 
 def rss_robustness(result: dict[str, Any]) -> list[str]:
     """Render the table of methods and training sets."""
-    return _page(result, 'Linear probes on the touch tower, by training set and method.', 'training set')
+    found = [(name_of(group), name_of(row), *(_range([100 * record[term] for record in records])
+                                              for term in ('retrieval_top1', 'retrieval_top5')))
+             for group, rows in result.get('last_validation', {}).items() for row, records in rows.items() if records]
+    return [*_page(result, 'Linear probes on the touch tower, by training set and method.', 'training set'), '',
+            f'{_origin(result)} Views of unseen presses that touch retrieves among those of all validation samples, at '
+            'the end of training, range of the seeds:', '',
+            *table(('training set', 'method', 'first / %', 'among five / %'), found)]
 
 
 def rss_synergy(result: dict[str, Any]) -> list[str]:
@@ -31,30 +37,36 @@ def rss_synergy(result: dict[str, Any]) -> list[str]:
 
 def rss_stability(result: dict[str, Any]) -> list[str]:
     """Render the table of batch sizes."""
-    spread = [(name_of(row), _percent(_spread(result, row))) for row in result['rows'] if _spread(result, row)]
-    return [*_page(result, 'The same number of samples, in batches of different size.', 'batch size'),
-            '', *table(('method', 'best minus worst batch size / %'), spread)]
+    gaps = [(name_of(row), _percent(gap['best_minus_worst']), _with_interval(gap['largest_minus_smallest']))
+            for row, gap in result.get('batch_size_gap', {}).items()]
+    steps = ', '.join(f'{count} of {size}' for size, count in result.get('steps', {}).items())
+    return [*_page(result, f'The same number of samples in batches of different size, steps: {steps}.', 'batch size'),
+            '', f'{_origin(result)} How far batch sizes are apart, in % of accuracy:', '',
+            *table(('method', 'best minus worst', 'largest minus smallest'), gaps)]
 
 
 def rss_ablation(result: dict[str, Any]) -> list[str]:
     """Render the table of TLV-CoRe without its parts, and the terms of convergence at the end of training."""
     lines = _page(result, 'TLV-CoRe without each of its parts.', 'training set')
-    terms = [(name_of(row), *(f'{records[-1][term]:.3g}' if term in records[-1] else NOTHING
-                              for term in CONVERGENCE_TERMS))
-             for row, records in result.get('convergence', {}).items() if records]
-    return [*lines, '', 'At the end of training, first seed:', '',
+    terms = [(name_of(row), *(_range([records[-1][term] for records in by_seed.values()
+                                      if records and term in records[-1]]) for term in CONVERGENCE_TERMS))
+             for row, by_seed in result.get('convergence', {}).items()]
+    return [*lines, '', f'{_origin(result)} Terms of convergence at the end of training, range of the seeds:', '',
             *table(('variant', *CONVERGENCE_TERMS.values()), terms)]
 
 
 def rss_rates(result: dict[str, Any]) -> list[str]:
     """Render the accuracy by learning rate on validation samples."""
     rows = [(name_of(row), *(_percent(values['by_rate'][rate]['mean']) if rate in values['by_rate'] else NOTHING
-                             for rate in result['groups']), str(values.get('chosen', NOTHING)))
+                             for rate in result['groups']), str(values.get('best', NOTHING)))
             for row, values in result['methods'].items()]
+    if 'chosen' in result:
+        rows.append(('all', *(_percent(result['mean_of_methods'][rate]) for rate in result['groups']),
+                     str(result['chosen'])))
     return [f'{_origin(result)} Mean accuracy of the six touch tasks in %, one seed, linear probes **on validation '
-            f'samples**; test samples are not looked at. The other tables train at the rate that their recipe '
-            f'says.{_state(result)}',
-            '', *table(('method', *result['groups'], 'chosen'), rows), '', *_pictures(result)]
+            f'samples**; test samples are not looked at. The other tables train all methods at the rate that is '
+            f'best for the mean of all.{_state(result)}',
+            '', *table(('method', *result['groups'], 'best'), rows), '', *_pictures(result)]
 
 
 def rss_base(result: dict[str, Any]) -> list[str]:
@@ -70,9 +82,11 @@ def rss_base(result: dict[str, Any]) -> list[str]:
 
 def caption_of(result: dict[str, Any]) -> str:
     """Say where the numbers of a table come from; every table and picture carries it."""
-    seeds = result['recipe']['seeds']
-    return (f'{_origin(result)} Accuracy in %, mean of {seeds} seed{"s" if seeds != 1 else ""} and 95 % interval over '
-            f'seeds and tested objects; rate chosen on validation samples, last epoch.{_state(result)}')
+    seeds, limit = result['recipe']['seeds'], '' if result['complete'] else 'up to '
+    return (f'{_origin(result)} Accuracy in %, mean of {limit}{seeds} seed{"s" if seeds != 1 else ""} and 95 % '
+            'interval over seeds and tested objects; rate chosen on validation samples, last epoch. Under "papers": '
+            'their rate, fitted on validation samples too, the epoch that is best on the '
+            f'test.{_state(result)}')
 
 
 def name_of(key: str) -> str:
@@ -88,8 +102,9 @@ def _page(result: dict[str, Any], what: str, group_title: str) -> list[str]:
         rows = [row for group in groups for row in _rows(result, group, tasks)]
         if rows:
             rows.append(_guessing(result, tasks))
-            lines += [*table((group_title, 'method', 'mean', *tasks, 'mean, best epoch on the test',
-                              'TLV-CoRe minus this', *(f'*{aside}*' for aside in asides), 'minutes a cell'), rows),
+            lines += [*table((group_title, 'method', 'mean', 'TLV-CoRe minus this', *tasks, 'papers: mean',
+                              'papers: TLV-CoRe minus this', *(f'*{aside}*' for aside in asides),
+                              '*cosine with CLIP*', 'minutes a cell'), rows),
                       '']
     stand_ins = [f'{task} for {values["stands_for"]}' for task, values in result['tasks'].items()
                  if values['stands_for'] not in ('', task)]
@@ -123,27 +138,31 @@ def _blocks(result: dict[str, Any]) -> Iterable[tuple[list[str], list[str]]]:
 
 def _rows(result: dict[str, Any], group: str, tasks: Sequence[str]) -> Iterable[list[str]]:
     for row, values in result['protocols']['honest'][group]['methods'].items():
-        best = result['protocols']['papers'][group]['methods'][row]['mean']
+        papers = result['protocols']['papers'][group]['methods'][row]
         found = result.get('asides', {}).get(group, {}).get(row)
         minutes = result['cost_minutes'][group][row]
-        yield [name_of(group), name_of(row), _with_interval(values),
-               *(_with_interval(values['per_task'][task]) for task in tasks), _percent(best),
-               _with_interval(values[_MINUS]) if _MINUS in values else NOTHING,
+        yield [name_of(group), name_of(row), _with_interval(values), _minus(values),
+               *(_with_interval(values['per_task'][task]) for task in tasks),
+               _with_interval(papers), _minus(papers),
                *(_with_interval(found[aside]) for aside in result.get('aside_tasks', ())),
+               _range(result.get('cosine_with_base', {}).get(group, {}).get(row, ())),
                f'{sum(minutes) / len(minutes):.3g}']
 
 
 def _guessing(result: dict[str, Any], tasks: Sequence[str]) -> list[str]:
-    shares, asides = ([columns[name]['most_frequent_class'] for name in names] for columns, names in (
+    shares, asides = ([columns[name]['guessing'] for name in names] for columns, names in (
         (result['tasks'], tasks), (result.get('aside_tasks', {}), result.get('aside_tasks', ()))))
-    return [NOTHING, GUESSING, _percent(sum(shares) / len(shares)), *map(_percent, shares), NOTHING,
-            NOTHING, *map(_percent, asides), NOTHING]
+    return [NOTHING, GUESSING, _percent(sum(shares) / len(shares)), NOTHING, *map(_percent, shares), NOTHING,
+            NOTHING, *map(_percent, asides), NOTHING, NOTHING]
 
 
-def _spread(result: dict[str, Any], row: str) -> float | None:
-    means = [content['methods'][row]['mean'] for content in result['protocols']['honest'].values()
-             if row in content['methods']]
-    return max(means) - min(means) if len(means) > 1 else None
+def _minus(values: dict[str, Any]) -> str:
+    return _with_interval(values[_MINUS]) if _MINUS in values else NOTHING
+
+
+def _range(values: Sequence[float]) -> str:
+    found = list(dict.fromkeys(f'{value:.3g}' for value in sorted(values)))
+    return NOTHING if not found else found[0] if len(found) == 1 else f'{found[0]} to {found[-1]}'
 
 
 def _with_interval(values: dict[str, Any]) -> str:

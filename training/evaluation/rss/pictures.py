@@ -58,7 +58,7 @@ def draw_table(result: dict[str, Any], entries: Sequence[Entry], output: Path) -
                    if task.label == SENSOR_LABEL]
         if sources:
             save(_maps(cells, sources[0]), '_tsne', f't-SNE of touch embeddings, trained on {name_of(group)}.')
-    if any(result.get('convergence', {}).values()):
+    if any(any(by_seed.values()) for by_seed in result.get('convergence', {}).values()):
         save(_convergence(result), '_convergence', 'Terms of convergence while TLV-CoRe trains.')
     return pictures
 
@@ -91,7 +91,9 @@ def _curves(result: dict[str, Any]) -> Any:
                    if row in content['methods']]
         if present:
             means, errors = _means_and_errors([value for _, value in present])
-            axes.errorbar([size for size, _ in present], means, errors, fmt=f'C{number}o-', capsize=3,
+            # Beside each other, so that intervals can be told apart.
+            shift = 1 + 0.03 * (number - (len(result['rows']) - 1) / 2)
+            axes.errorbar([size * shift for size, _ in present], means, errors, fmt=f'C{number}o-', capsize=3,
                           label=name_of(row))
     guessed = _guessed(result, result['groups'][0])
     if guessed is not None:
@@ -118,10 +120,11 @@ def _rate_curves(result: dict[str, Any]) -> Any:
 def _convergence(result: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(1, len(CONVERGENCE_TERMS), figsize=(3.2 * len(CONVERGENCE_TERMS), 3.2))
     for term, place in zip(CONVERGENCE_TERMS, axes):
-        for number, (row, records) in enumerate(result['convergence'].items()):
-            known = [(record['step'], record[term]) for record in records if term in record]
-            if known:
-                place.plot(*zip(*known), f'C{number}.-', label=name_of(row))
+        for number, (row, by_seed) in enumerate(result['convergence'].items()):
+            runs = [known for records in by_seed.values()
+                    if (known := [(record['step'], record[term]) for record in records if term in record])]
+            for run, known in enumerate(runs):
+                place.plot(*zip(*known), f'C{number}.-', linewidth=0.8, label=None if run else name_of(row))
         place.set_title(term.replace('_', ' '), fontsize=8)
         place.set_xlabel('step')
     # A variant without W_sh is missing in the first.
@@ -138,7 +141,7 @@ def _maps(cells: dict[str, Entry], sources: Sequence[str]) -> Any:
         for number, source in enumerate(sources):
             frame_set = benchmark.frame_set(source, 'test')
             chosen = np.linspace(0, len(frame_set) - 1, min(len(frame_set), _FRAMES_A_SENSOR)).astype(int)
-            found.append(entry.cell.features(source, 'test', 'touch', 'touch')[chosen])
+            found.append(entry.cell.features(source, 'test', 'touch', 'touch', names_sensor=False)[chosen])
             sensors.append(np.full(len(chosen), number))
             classes.append(frame_set.labels.get(_CLASSES, np.zeros(len(frame_set), int))[chosen])
         points = np.concatenate(found)
@@ -151,9 +154,9 @@ def _maps(cells: dict[str, Entry], sources: Sequence[str]) -> Any:
 
 
 def _guessed(result: dict[str, Any], group: str) -> float | None:
-    """Return what guessing the most frequent class attains on average in a group, in %; None where nothing is done."""
+    """Return what guessing attains on average in a group, in %; None where nothing is done."""
     for values in result['protocols']['honest'][group]['methods'].values():
-        return 100 * float(np.mean([result['tasks'][task]['most_frequent_class'] for task in values['per_task']]))
+        return 100 * float(np.mean([result['tasks'][task]['guessing'] for task in values['per_task']]))
     return None
 
 

@@ -44,7 +44,7 @@ class RssRecipe(TrainerRecipe):
     prepared: tuple = setting((), 'Published: folders written by training.prepare; tasks of others are left out')
     probe_epochs: int = setting(50, 'Epochs of a linear probe', minimum=1)
     probe_batch_size: int = setting(64, 'Samples a step of a linear probe', minimum=1)
-    probe_learning_rates: tuple = setting((0.001, 0.005, 0.02, 0.1),
+    probe_learning_rates: tuple = setting((0.001, 0.005, 0.02, 0.1, 0.5, 2.0),
                                           'Rates among which the validation samples choose, honest protocol',
                                           minimum=0.0)
 

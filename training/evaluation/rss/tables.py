@@ -19,7 +19,7 @@ from training.evaluation.rss.probe import HONEST, PROTOCOLS
 from training.evaluation.rss.statistics import Accuracies, average, difference, rounded
 from training.objectives.methods import METHODS
 
-OURS = 'tlv_core'
+OURS, BASE = 'tlv_core', 'clip'
 # Rows of the ablation table: what is switched off, and ten times the paper's weight of L_DL.
 ABLATIONS = {OURS: {}, 'without_modulator': {'modulator': False},
              'without_decoupled_learning': {'decoupled_learning_weight': 0.0}, 'without_bridging': {'bridging': False},
@@ -85,7 +85,7 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
 
 
 def rates(laboratory: Laboratory) -> Iterator[Entry]:
-    """Every method that trains at every learning rate, one short training each: by it, that of the recipe is chosen."""
+    """Every method that trains at every learning rate, one short training each: by it, the rate of all is chosen."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.touch_tasks, 'touch')
     for rate in sorted(recipe.learning_rates):
         for method in recipe.methods:
@@ -110,7 +110,7 @@ def base(laboratory: Laboratory) -> Iterator[Entry]:
     for seed in _seeds(laboratory):
         for group, tasks in (('pictures', benchmark.image_tasks), ('touch', benchmark.touch_tasks)):
             if tasks:
-                yield Entry(group, 'clip', seed, laboratory.cell('clip', training_set, seed), _asked(tasks, 'touch'))
+                yield Entry(group, BASE, seed, laboratory.cell(BASE, training_set, seed), _asked(tasks, 'touch'))
 
 
 TABLES: dict[str, Callable[[Laboratory], Iterator[Entry]]] = {
@@ -129,8 +129,10 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     Returns:
         `methods.<row>.{mean, ci95, per_task, tlv_core_minus_this}`: the honest protocol over all groups, for rows that
         have all of them; `protocols.<protocol>.<group>.methods.<row>`: the same of every group, with every seed;
-        `asides.<group>.<row>.<task>` for what no mean holds; `tasks` and `aside_tasks`; `convergence.<row>`,
-        `parameters.<row>` and `cost_minutes.<group>.<row>`.
+        `asides.<group>.<row>.<task>` for what no mean holds; `tasks` and `aside_tasks`; `parameters.<row>`;
+        `cosine_with_base.<group>.<row>` and `cost_minutes.<group>.<row>`, a value a seed. Robustness has
+        `last_validation.<group>.<row>`, a record a seed; ablation `convergence.<row>.<seed>`, a record a validation;
+        stability `steps.<group>`, and `batch_size_gap.<row>` of rows that have all batch sizes.
     """
     result, done = _begin(name, laboratory, entries)
     groups, rows = result['groups'], result['rows']
@@ -146,6 +148,9 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
             row: accuracies.summary() | _against_ours(by_place, [group], row)
             for (other, row), accuracies in by_place.items() if other == group}} for group in groups}
             for protocol, by_place in found.items()},
+        'cosine_with_base': {group: {row: cosines for row in rows if row != BASE and (cosines := [
+            rounded(cosine) for entry in done if (entry.group, entry.row) == (group, row)
+            and (cosine := _cosine_with_base(entry, done)) is not None])} for group in groups},
         'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
                        for entry in done if (description := entry.cell.description())},
         'cost_minutes': {group: {row: [round(entry.minutes, 3) for entry in done
@@ -157,13 +162,23 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
                                  for task, tower in entries[0].asides}
         result['asides'] = {group: {row: asides[group, row].summary()['per_task'] for row in rows
                                     if (group, row) in asides} for group in groups}
-    if name == 'ablation':
-        result['convergence'] = {entry.row: _convergence(entry.cell) for entry in done if entry.seed == done[0].seed}
+    if name == 'robustness':
+        result['last_validation'] = {group: {row: [
+            records[-1] for entry in done if (entry.group, entry.row) == (group, row)
+            and (records := _validations(entry.cell))] for row in rows} for group in groups}
+    elif name == 'ablation':
+        result['convergence'] = {row: {str(entry.seed): [
+            {key: record[key] for key in ('step', *CONVERGENCE_TERMS) if key in record}
+            for record in _validations(entry.cell)] for entry in done if entry.row == row} for row in result['methods']}
+    elif name == 'stability':
+        result['steps'] = {entry.group: entry.cell.recipe.steps for entry in entries}
+        result['batch_size_gap'] = {row: _batch_size_gap([found[HONEST][group, row] for group in groups])
+                                    for row in result['methods']}
     return result
 
 
 def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Say which learning rate each method takes, by probes of validation samples; test samples are not looked at.
+    """Say which learning rate serves the methods, by probes of validation samples; test samples are not looked at.
 
     Args:
         laboratory: What the cells share.
@@ -171,7 +186,8 @@ def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, An
 
     Returns:
         `methods.<row>.by_rate.<rate>.{mean, per_task}`: share of the validation samples that is right;
-        `methods.<row>.chosen`: the rate with the highest mean, the lowest of equals, where all are done.
+        `mean_of_methods.<rate>`; where all are done, `chosen`, the rate with the highest mean of methods, and
+        `methods.<row>.best`, that of the method; the lowest of equals.
     """
     result, done = _begin('rates', laboratory, entries)
     methods: dict[str, dict[str, Any]] = {}
@@ -180,10 +196,15 @@ def read_rates(laboratory: Laboratory, entries: Sequence[Entry]) -> dict[str, An
                  for task, tower in entry.probes}
         methods.setdefault(entry.row, {'by_rate': {}})['by_rate'][entry.group] = {
             'mean': rounded(np.mean(list(found.values()))), 'per_task': {task: rounded(found[task]) for task in found}}
-    for values in methods.values():
-        if len(values['by_rate']) == len(result['groups']):
-            values['chosen'] = float(max(result['groups'], key=lambda rate: values['by_rate'][rate]['mean']))
-    return result | {'methods': methods}
+    result['methods'] = methods
+    if result['complete']:
+        means = {row: {rate: values['by_rate'][rate]['mean'] for rate in result['groups']}
+                 for row, values in methods.items()}
+        for row, values in methods.items():
+            values['best'] = float(max(means[row], key=means[row].get))
+        common = {rate: rounded(np.mean([by_rate[rate] for by_rate in means.values()])) for rate in result['groups']}
+        result |= {'mean_of_methods': common, 'chosen': float(max(common, key=common.get))}
+    return result
 
 
 def _begin(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Entry]]:
@@ -195,11 +216,11 @@ def _begin(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> tuple
 
 
 def _facts_of(task: Task, tower: str, benchmark: Benchmark) -> dict[str, Any]:
-    """Give what a reader of a column has to know; `most_frequent_class` is the share of it, what guessing attains."""
-    labels = np.concatenate(labels_of(benchmark, task, 'test'))
-    counts = np.bincount(labels[labels != UNKNOWN_LABEL])
+    """Give what a reader of a column has to know; `guessing` is the test share of the class most frequent in fit."""
+    fit, test = (labels[labels != UNKNOWN_LABEL] for labels in (
+        np.concatenate(labels_of(benchmark, task, part)) for part in ('fit', 'test')))
     return {'stands_for': task.stands_for, 'classes': len(task.classes), 'tower': tower,
-            'most_frequent_class': round(counts.max() / counts.sum(), 4)}
+            'guessing': rounded((test == np.bincount(fit).argmax()).mean())}
 
 
 def _asked(tasks: Sequence[Task], tower: str) -> Probes:
@@ -248,12 +269,31 @@ def _against_ours(found: Mapping[tuple[str, str], Accuracies], groups: Sequence[
                                              [found[group, row] for group in groups])}
 
 
-def _convergence(cell: Cell) -> list[dict[str, float]]:
-    """Read the terms of convergence from the log of a run, a record a validation; none where it was deleted."""
+def _cosine_with_base(entry: Entry, done: Sequence[Entry]) -> float | None:
+    """Give the mean cosine of embeddings of tested images with those of the base; None where they are not kept."""
+    base = next((other.cell for other in done if other.row == BASE), None)
+    images = dict.fromkeys((source, 'test', picture, tower) for task, tower in entry.probes
+                           for source in task.sources for picture in task.pictures)
+    pairs = [(entry.cell.kept_features(*image), base and base.kept_features(*image)) for image in images]
+    if any(own is None or other is None for own, other in pairs):
+        return None
+    # Features have root mean square 1, so that the mean product is the mean cosine.
+    return float(np.mean(np.concatenate([(own * other).mean(axis=1) for own, other in pairs])))
+
+
+def _batch_size_gap(by_size: Sequence[Accuracies]) -> dict[str, Any]:
+    """Give how far the batch sizes of a row, in rising order, are apart."""
+    means = [accuracies.by_seed.mean() for accuracies in by_size]
+    return {'best_minus_worst': rounded(max(means) - min(means)),
+            'largest_minus_smallest': difference(by_size[-1:], by_size[:1])}
+
+
+def _validations(cell: Cell) -> list[dict[str, float]]:
+    """Read what the validations of a run logged, a record each; none where the log was deleted."""
     records, log = [], cell.run_folder / 'log.jsonl'
     for line in log.read_text().splitlines() if log.is_file() else ():
         record = json.loads(line)
-        terms = {name: record[f'validation/{name}'] for name in CONVERGENCE_TERMS if f'validation/{name}' in record}
-        if terms:
-            records.append({'step': record['step']} | terms)
+        found = {name.removeprefix('validation/'): record[name] for name in record if name.startswith('validation/')}
+        if found:
+            records.append({'step': record['step']} | found)
     return records
