@@ -245,7 +245,7 @@ def test_the_cosine_with_the_base_is_the_mean_over_tested_images_each_once(labor
 
 
 def test_stability_sees_as_many_samples_in_every_batch_size_and_says_how_far_they_are_apart(recipe, tmp_path):
-    output, sizes = tmp_path / 'rss_stability.json', (4, 8)
+    output, sizes = tmp_path / 'rss_stability.json', (8, 4)
     command = ['stability', *written(recipe, tmp_path, batch_sizes=sizes, seeds=2), '--output', str(output)]
     assert main([*command, '--only-method', 'clip']) == 0
     assert list(json.loads(output.read_text())['batch_size_gap']) == ['clip'], 'no gap of sizes that are not there'

@@ -77,7 +77,7 @@ def stability(laboratory: Laboratory) -> Iterator[Entry]:
     """Every method with every batch size, short trainings; all see the same number of samples."""
     recipe, probes = laboratory.recipe, _asked(laboratory.benchmark.synergy_tasks, 'touch')
     for seed in _seeds(laboratory):
-        for size in recipe.batch_sizes:
+        for size in sorted(recipe.batch_sizes):
             for method in recipe.methods:
                 changes = recipe.shortened(method, size, recipe.stability_share)
                 cell = laboratory.cell(method, recipe.shared_training_set, seed, **changes)
