@@ -102,6 +102,14 @@ class PreparedDataset:
                 records[position] = _record_of(row)
         return records
 
+    def modalities(self) -> np.ndarray:
+        """Tell which records have each of MODALITIES, bool [len, 3], without reading an image."""
+        # A path is never written, but read without the bytes beside it, and tells as they do whether there is an image.
+        columns = ['touch.path', 'view.path', 'text', 'tokens']
+        table = pa.concat_tables(_open_shard(path).read(columns) for path in self._shards)
+        has_text = pc.or_(pc.not_equal(table['text'], ''), table['tokens'].is_valid())
+        return np.stack([table['touch'].is_valid(), table['view'].is_valid(), has_text], axis=1)
+
     def index_of(self, record_id: str) -> int:
         """Give the number of a record by its id.
 

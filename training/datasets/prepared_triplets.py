@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -74,7 +72,7 @@ class PreparedTriplets:
         parts = []
         for number, prepared in enumerate(self._sets):
             sensor_id = np.array([self._sensor_id(kind) for kind in prepared.names('sensor')])
-            parts.append(np.column_stack([sensor_id, _presence_of(prepared)])[self._row_of[self._set_of == number]])
+            parts.append(np.column_stack([sensor_id, prepared.modalities()])[self._row_of[self._set_of == number]])
         sensor_id, *present = torch.from_numpy(np.concatenate(parts)).unbind(dim=1)
         return {'sensor_id': sensor_id,
                 **{name: column.bool() for name, column in zip(('has_touch', 'has_view', 'has_text'), present)}}
@@ -142,18 +140,6 @@ def _rows_of(prepared: PreparedDataset, split: str, validation_share: float) -> 
     clips, pairs = (prepared.names(name) for name in ('clip', 'pair'))
     held = [_share_of(pairs[row] or clips[row] or str(row)) < validation_share for row in rows]
     return rows[np.array(held, bool) == (split == VALIDATION)]
-
-
-def _presence_of(prepared: PreparedDataset) -> np.ndarray:
-    """Tell which records have touch, view and text, bool [len, 3]."""
-    present = []
-    for shard in prepared.manifest['shards']:
-        # A path is never written, but read without the bytes beside it, and tells as they do whether there is an image.
-        with pq.ParquetFile(prepared.folder / shard['name'], memory_map=True) as file:
-            table = file.read(['touch.path', 'view.path', 'text', 'tokens'])
-        has_text = pc.or_(pc.not_equal(table['text'], ''), table['tokens'].is_valid())
-        present.append(np.stack([table['touch'].is_valid(), table['view'].is_valid(), has_text], axis=1))
-    return np.concatenate(present)
 
 
 def _share_of(name: str) -> float:
