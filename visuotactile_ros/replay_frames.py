@@ -26,8 +26,8 @@ LAST_FRAME_TIMEOUT_S = 5.0
 POLL_PERIOD_S = 0.02
 # Both ends of a new connection have heard of each other this long after the first has.
 DISCOVERY_S = 0.5
-# Who has a recording encoded wants every picture of it, whatever a sensor would think of it.
-WITHHOLD_NOTHING = {'frozen_after_frames': 10_000, 'black_below_level': 0.0}
+# Who has a recording encoded wants every picture of it, whatever a sensor would think of it, and no controller waits.
+WITHHOLD_NOTHING = {'frozen_after_frames': 10_000, 'black_below_level': 0.0, 'max_frame_age_ms': 10_000.0}
 
 
 @command
@@ -39,15 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--sensor-kind', default=defaults['sensor_kind'].default,
                         help=defaults['sensor_kind'].description)
     parser.add_argument('--model', default=defaults['model'].default, help=defaults['model'].description)
-    parser.add_argument('--rate-hz', type=float, default=defaults['rate_hz'].default,
-                        help=defaults['rate_hz'].description)
+    parser.add_argument('--rate-hz', type=float, help='Frames a second of the timing steady, which it asks for')
     parser.add_argument('--topic', default=defaults['topic'].default, help=defaults['topic'].description)
-    parser.add_argument('--timing', default=defaults['timing'].default, help=defaults['timing'].description)
+    parser.add_argument('--timing', help=f'{defaults["timing"].description}; default: lockstep, which skips no frame')
     parser.add_argument('--output', type=Path, help='JSON file; by default replay.json in a new folder under runs/')
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    result = replay(options.path, print, sensor_kind=options.sensor_kind, model=options.model, rate_hz=options.rate_hz,
-                    topic=options.topic, timing=options.timing)
+    pacing: dict[str, Any] = {'timing': options.timing or ('lockstep' if options.rate_hz is None else 'steady')}
+    if options.rate_hz is not None:
+        pacing['rate_hz'] = options.rate_hz
+    result = replay(options.path, print, sensor_kind=options.sensor_kind, model=options.model, topic=options.topic,
+                    **pacing)
     output = options.output or new_run_folder(Path('runs')) / 'replay.json'
     write_atomically(output, json.dumps(result, indent=1, allow_nan=False) + '\n')
     print(f'{len(result["embeddings"])} of {result["frames_recorded"]} frames encoded: {output}')

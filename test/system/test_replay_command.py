@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
+from visuotactile_ros import replay_frames
 from visuotactile_ros.ros_interface.bag_writer import BagWriter
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def test_every_real_frame_gets_its_embedding_and_predictions(tmp_path):
     recording.mkdir()
     for frame in FRAMES:
         shutil.copy(frame, recording)
-    done = replay(recording, '--rate-hz', 4, '--output', tmp_path / 'replay.json')
+    done = replay(recording, '--output', tmp_path / 'replay.json')
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(FRAMES) == 6
     assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith('frame')] == \
@@ -47,13 +48,31 @@ def test_every_real_frame_gets_its_embedding_and_predictions(tmp_path):
     assert np.ptp(embeddings, axis=0).max() > 1e-3, 'six different frames have one embedding'
 
 
+@pytest.mark.parametrize('options, pacing', [
+    ([], {'timing': 'lockstep'}),
+    (['--rate-hz', '4'], {'timing': 'steady', 'rate_hz': 4.0}),
+    (['--timing', 'recorded'], {'timing': 'recorded'}),
+    (['--timing', 'lockstep', '--rate-hz', '60'], {'timing': 'lockstep', 'rate_hz': 60.0}),
+])
+def test_no_frame_is_skipped_unless_a_timing_or_a_rate_is_asked_for(tmp_path, monkeypatch, options, pacing):
+    asked = {}
+
+    def stand_in(path, say, **graph_arguments):
+        asked.update(graph_arguments)
+        return {'embeddings': [], 'frames_recorded': 0, 'complete': True}
+    monkeypatch.setattr(replay_frames, 'replay', stand_in)
+    monkeypatch.setattr(replay_frames.signal, 'signal', lambda *_: None)
+    assert replay_frames.main([str(tmp_path), '--output', str(tmp_path / 'replay.json'), *options]) == 0
+    assert {name: asked[name] for name in ('timing', 'rate_hz') if name in asked} == pacing
+
+
 def test_a_recording_of_which_a_part_is_damaged_is_not_complete_and_black_pictures_are_encoded_too(tmp_path):
     recording, black = tmp_path / 'frames', np.zeros((240, 320, 3), np.uint8)
     recording.mkdir()
     for number in range(7):
         cv2.imwrite(str(recording / f'{number}.png'), black)
     (recording / '3.png').write_bytes((recording / '3.png').read_bytes()[:100])
-    done = replay(recording, '--timing', 'lockstep', '--output', tmp_path / 'replay.json')
+    done = replay(recording, '--output', tmp_path / 'replay.json')
     assert done.returncode == 1, done.stdout + done.stderr
     assert '6 of 7 frames encoded' in done.stdout and '3.png is not a readable image' in done.stdout
     assert 'of 7 recorded frames 6 were published and 6 encoded. Look' in done.stderr
@@ -71,7 +90,7 @@ def test_a_bag_that_is_cut_off_is_encoded_as_far_as_it_goes_and_the_damage_is_to
         content = bytes(types.serialize_cdr(image, 'sensor_msgs/msg/CompressedImage'))
         bag.write('/camera/image/compressed', content, 1000 + number, 1000 + number)
         bag.flush()
-    done = replay(tmp_path / 'bag', '--timing', 'lockstep', '--output', tmp_path / 'replay.json')
+    done = replay(tmp_path / 'bag', '--output', tmp_path / 'replay.json')
     assert done.returncode == 1, done.stdout + done.stderr
     assert '3 of 3 frames encoded' in done.stdout and 'is damaged after 3 images' in done.stderr
     assert 'was not replayed whole' in done.stdout
