@@ -137,6 +137,11 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
     result, done = _begin(name, laboratory, entries)
     groups, rows = result['groups'], result['rows']
     found = {protocol: _accuracies(done, protocol) for protocol in PROTOCOLS}
+
+    def per_seed(give: Callable[[Entry], Any]) -> dict[str, dict[str, list[Any]]]:
+        # A value a seed; none where an entry has none to give.
+        return {group: {row: [value for entry in done if (entry.group, entry.row) == (group, row)
+                              and (value := give(entry)) is not None] for row in rows} for group in groups}
     result |= {
         'tasks': {name: _facts_of(task, tower, laboratory.benchmark) for name, (task, tower) in {
             task.name: (task, tower) for entry in entries for task, tower in entry.probes}.items()},
@@ -148,14 +153,12 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
             row: accuracies.summary() | _against_ours(by_place, [group], row)
             for (other, row), accuracies in by_place.items() if other == group}} for group in groups}
             for protocol, by_place in found.items()},
-        'cosine_with_base': {group: {row: cosines for row in rows if row != BASE and (cosines := [
-            rounded(cosine) for entry in done if (entry.group, entry.row) == (group, row)
-            and (cosine := _cosine_with_base(entry, done)) is not None])} for group in groups},
+        'cosine_with_base': {group: {row: rounded(cosines) for row, cosines in by_row.items()
+                                     if cosines and row != BASE}
+                             for group, by_row in per_seed(lambda entry: _cosine_with_base(entry, done)).items()},
         'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
                        for entry in done if (description := entry.cell.description())},
-        'cost_minutes': {group: {row: [round(entry.minutes, 3) for entry in done
-                                       if (entry.group, entry.row) == (group, row)] for row in rows}
-                         for group in groups}}
+        'cost_minutes': per_seed(lambda entry: round(entry.minutes, 3))}
     if entries[0].asides:
         asides = _accuracies(done, HONEST, of_asides=True)
         result['aside_tasks'] = {task.name: _facts_of(task, tower, laboratory.benchmark)
@@ -163,9 +166,7 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
         result['asides'] = {group: {row: asides[group, row].summary()['per_task'] for row in rows
                                     if (group, row) in asides} for group in groups}
     if name == 'robustness':
-        result['last_validation'] = {group: {row: [
-            records[-1] for entry in done if (entry.group, entry.row) == (group, row)
-            and (records := _validations(entry.cell))] for row in rows} for group in groups}
+        result['last_validation'] = per_seed(lambda entry: next(reversed(_validations(entry.cell)), None))
     elif name == 'ablation':
         result['convergence'] = {row: {str(entry.seed): [
             {key: record[key] for key in ('step', *CONVERGENCE_TERMS) if key in record}
