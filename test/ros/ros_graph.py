@@ -1,5 +1,6 @@
 """A ROS graph in the process of the tests: true rclpy, every wait bounded."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -82,6 +83,10 @@ class Graph:
         for node in [*self._nodes, self.helper]:
             node.destroy_node()
         rclpy.try_shutdown()
+        # A destroyed lifecycle node keeps its services, and by them its DDS participant, until it is collected: some
+        # twenty lived into the system tests, and listened to the processes there.
+        self._nodes, self.helper, self._executor = [], None, None
+        gc.collect()
 
 
 class NodeProcess:

@@ -12,6 +12,10 @@ from ros_graph import wait_until
 
 from visuotactile_ros.errors import ConfigurationError, MessageError, SensorError
 from visuotactile_ros.frame import Prediction, SensorIdentity
+from visuotactile_ros.nodes.perception_node import PerceptionNode
+from visuotactile_ros.nodes.pouring_node import PouringNode
+from visuotactile_ros.nodes.record_node import RecordNode
+from visuotactile_ros.nodes.sensor_node import SensorNode
 from visuotactile_ros.parameters.definition import check_settings, setting
 from visuotactile_ros.ros_interface import messages
 from visuotactile_ros.ros_interface.diagnostics import RecentEvents
@@ -64,6 +68,13 @@ def test_a_setting_is_declared_with_all_that_its_definition_says(graph):
     assert (rate.floating_point_range[0].from_value, rate.floating_point_range[0].to_value) == (0.0, 50.0)
     assert (count.integer_range[0].from_value, count.integer_range[0].to_value) == (1, 2**63 - 1)
     assert mode.additional_constraints == 'one of: slow, fast'
+
+
+@pytest.mark.parametrize('node_class', [SensorNode, PerceptionNode, PouringNode, RecordNode])
+def test_a_node_that_was_never_configured_shuts_down_without_a_word(graph, node_class, capfd):
+    node = graph.add(node_class, active=False)
+    assert node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+    assert node.state_label == 'finalized' and capfd.readouterr().err == ''
 
 
 def test_a_whole_number_does_for_a_float(graph):

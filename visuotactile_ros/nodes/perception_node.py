@@ -104,7 +104,7 @@ class PerceptionNode(ManagedNode):
         self._topic_publishers['model_info'].publish(messages.json_message({'models': described}))
 
     def _reset_alarms(self) -> None:
-        settings = self._settings
+        settings = self.parameters[PerceptionParameters]
         for stream in self._streams:
             is_known = stream.sensor.kind in stream.encoder.card.out_of_distribution
             stream.strangeness = StrangenessAlarm(
