@@ -179,9 +179,10 @@ def test_fault_code_is_noticed_while_nothing_is_commanded(controller, pouring):
 
 def test_a_hanging_controller(controller, pouring):
     controller.hang(60.0)
-    with pytest.raises(ArmError, match='no answer in time'):
+    # The library's timeout, or, where the machine stood still for a moment, the deadline of the call.
+    with pytest.raises(ArmError, match='no answer in time|did not answer within 1.0 s'):
         bounded(pouring.command_tilt_step, 0.25)
-    assert_latched(pouring, controller, 'no report of the xArm')
+    assert_latched(pouring, controller, 'no report of the xArm', 'did not answer within 1.0 s')
     with pytest.raises(ArmError, match='emergency stop'):
         bounded(pouring.stop)
 
