@@ -1,5 +1,7 @@
 """Fixtures of the ROS tests."""
 
+import subprocess
+
 import pytest
 from ros_graph import Graph, NodeProcess
 
@@ -17,8 +19,8 @@ def start_process():
     """Start nodes as processes; none outlives the test."""
     started = []
 
-    def start(module, *arguments):
-        started.append(NodeProcess(module, *arguments))
+    def start(module, *arguments, output=subprocess.PIPE):
+        started.append(NodeProcess(module, *arguments, output=output))
         return started[-1]
     yield start
     for process in started:

@@ -92,11 +92,11 @@ class Graph:
 class NodeProcess:
     """A node as its own process, as the runner and launch start it."""
 
-    def __init__(self, module, *arguments):
+    def __init__(self, module, *arguments, output=subprocess.PIPE):
         # Children inherit what is ignored; under nohup that is SIGHUP, which nodes then rightly leave ignored.
         before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.process = subprocess.Popen([sys.executable, '-m', f'visuotactile_ros.nodes.{module}', *arguments],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        stdout=output, stderr=subprocess.STDOUT, text=True,
                                         env={**os.environ, 'PYTHONUNBUFFERED': '1'})
         signal.signal(signal.SIGHUP, before)
 

@@ -1,5 +1,6 @@
 """pouring against the simulated controller box: the true vendor library between them, touch scripted by the test."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -368,8 +369,7 @@ def test_the_services_of_a_process_answer_while_embeddings_come_in(controller, s
                                                                    start_process):
     tilts = graph.listen(JointState, '/pouring/state', 10)
     start_fingers()
-    process = start_process('pouring_node', '--ros-args', *(
-        argument for name, value in settings.items() for argument in ('-p', f'{name}:={json.dumps(value)}')))
+    process = start_process('pouring_node', *arguments_of(settings))
     wait_until(lambda: tilts)
 
     def call(name):
@@ -383,13 +383,45 @@ def test_the_services_of_a_process_answer_while_embeddings_come_in(controller, s
     assert process.end()[0] == 0
 
 
+def arguments_of(settings):
+    return ['--ros-args', *(argument for name, value in settings.items()
+                            for argument in ('-p', f'{name}:={json.dumps(value)}'))]
+
+
+@pytest.fixture
+def full_pipe():
+    """The end to write to of a pipe that nobody reads and that takes nothing more."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b' ' * 4096)
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_terminal_that_takes_nothing_holds_up_neither_the_pour_nor_the_return(controller, settings, graph,
+                                                                                 start_fingers, start_process,
+                                                                                 full_pipe):
+    phases = graph.listen(String, '/pouring/phase', LATCHED)
+    fingers = start_fingers()
+    process = start_process('pouring_node', *arguments_of(settings | {'auto_start': True}), output=full_pipe)
+    wait_until(lambda: phases and phases[-1].data == 'pour', timeout_s=60)
+    fingers.change = lambda prediction: None
+    wait_until(lambda: phases[-1].data.startswith('fault: '))
+    wait_until(lambda: abs(tilt_from_pose(ArmParameters().upright_pose_mm_deg,
+                                          controller.measured_pose_mm_deg())) < 0.5)
+    process.terminate()
+    assert process.end()[0] == 0
+
+
 def test_the_process_returns_to_upright_on_sigterm_and_ends_clean(controller, settings, graph, start_fingers,
                                                                   start_process):
     phases = graph.listen(String, '/pouring/phase', LATCHED)
     start_fingers()
-    arguments = [argument for name, value in {**settings, 'auto_start': True}.items()
-                 for argument in ('-p', f'{name}:={json.dumps(value)}')]
-    process = start_process('pouring_node', '--ros-args', *arguments)
+    process = start_process('pouring_node', *arguments_of(settings | {'auto_start': True}))
     wait_until(lambda: phases and phases[-1].data == 'pour', timeout_s=60)
     process.terminate()
     code, output = process.end()

@@ -166,7 +166,7 @@ def test_one_damaged_picture_is_reported_in_the_words_of_its_driver_and_the_fram
         scripted[0].next_error = SensorError('left: half a JPEG', 'Use another USB port')
         wait_until(lambda: [reported(reports, level, 'half a JPEG')
                             for level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)] != [[], []])
-        # Where the machine stood still just then, two periods have passed without a frame, which is more than a warning.
+        # Where the machine stood still just then, two periods passed without a frame, which is more than a warning.
         if reported(reports, DiagnosticStatus.WARN, 'half a JPEG'):
             break
     assert reported(reports, DiagnosticStatus.WARN, 'half a JPEG')

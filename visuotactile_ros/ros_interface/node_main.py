@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import signal
 import sys
 import time
@@ -42,6 +44,7 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
         EXIT_CONFIGURATION when a setting is the reason and else EXIT_NOT_STARTED; EXIT_CRASHED after a defect of this
         package; 128 + its number where a further signal has interrupted it.
     """
+    _lose_output_rather_than_wait()
     # The handlers of rclpy would end ROS first and the node later, too late for an arm that must still retract.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = executor = None
@@ -83,6 +86,21 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: list[str] | None =
     except KeyboardInterrupt:
         print('ended by a second signal', file=sys.stderr, flush=True)
         return 128 + signals_seen[-1]
+
+
+def _lose_output_rather_than_wait() -> None:
+    """Let lines be lost that a full pipe or a halted terminal does not take.
+
+    rclpy logs with the interpreter locked: waiting there, a node would stand still with all of its threads, and an arm
+    with it, as long as somebody keeps his terminal halted.
+    """
+    for descriptor in (1, 2):
+        # A socket, or a file of another user, cannot be opened again; it stays as it is.
+        with contextlib.suppress(OSError):
+            # Opened anew, so that nothing changes for others who write to the same terminal.
+            own = os.open(f'/proc/self/fd/{descriptor}', os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
+            os.dup2(own, descriptor)
+            os.close(own)
 
 
 def _run(node: ManagedNode, executor: SingleThreadedExecutor, signals_seen: list[int]) -> int:
