@@ -129,6 +129,10 @@ def start_fingers(graph):
         fingers.close()
 
 
+def tilt_deg_of(controller):
+    return tilt_from_pose(ArmParameters().upright_pose_mm_deg, controller.measured_pose_mm_deg())
+
+
 class Pour:
     """A pouring node on the simulated controller, with what it published."""
 
@@ -142,7 +146,7 @@ class Pour:
 
     @property
     def tilt_deg(self):
-        return tilt_from_pose(ArmParameters().upright_pose_mm_deg, self.controller.measured_pose_mm_deg())
+        return tilt_deg_of(self.controller)
 
     def call(self, name):
         return self._graph.call(Trigger, f'/pouring/{name}')
@@ -411,8 +415,7 @@ def test_a_terminal_that_takes_nothing_holds_up_neither_the_pour_nor_the_return(
     wait_until(lambda: phases and phases[-1].data == 'pour', timeout_s=60)
     fingers.change = lambda prediction: None
     wait_until(lambda: phases[-1].data.startswith('fault: '))
-    wait_until(lambda: abs(tilt_from_pose(ArmParameters().upright_pose_mm_deg,
-                                          controller.measured_pose_mm_deg())) < 0.5)
+    wait_until(lambda: abs(tilt_deg_of(controller)) < 0.5)
     process.terminate()
     assert process.end()[0] == 0
 
@@ -426,8 +429,7 @@ def test_the_process_returns_to_upright_on_sigterm_and_ends_clean(controller, se
     process.terminate()
     code, output = process.end()
     assert code == 0 and 'Traceback' not in output
-    upright = ArmParameters().upright_pose_mm_deg
-    assert abs(tilt_from_pose(upright, controller.measured_pose_mm_deg())) < 0.5
+    assert abs(tilt_deg_of(controller)) < 0.5
     assert phases[-1].data == 'fault: the node was stopped during a pour'
 
 
@@ -436,9 +438,8 @@ def test_a_process_that_waits_for_its_arm_says_so_and_can_be_ended(policy_folder
                    **{f'task.{name}': value for name, value in TASK.items()}}
 
     def start(name, patience_s):
-        return start_process('pouring_node', '--ros-args', '-r', f'__node:={name}', *(
-            argument for setting, value in {**unreachable, 'arm_patience_s': patience_s}.items()
-            for argument in ('-p', f'{setting}:={json.dumps(value)}')))
+        return start_process('pouring_node', *arguments_of(unreachable | {'arm_patience_s': patience_s}),
+                             '-r', f'__node:={name}')
     code, output = start('impatient', 0.0).end()
     assert code == 3 and 'cannot be reached' in output and 'Traceback' not in output
     patient = start('patient', 60.0)

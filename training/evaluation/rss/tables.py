@@ -153,9 +153,9 @@ def read_table(name: str, laboratory: Laboratory, entries: Sequence[Entry]) -> d
             row: accuracies.summary() | _against_ours(by_place, [group], row)
             for (other, row), accuracies in by_place.items() if other == group}} for group in groups}
             for protocol, by_place in found.items()},
-        'cosine_with_base': {group: {row: rounded(cosines) for row, cosines in by_row.items()
-                                     if cosines and row != BASE}
-                             for group, by_row in per_seed(lambda entry: _cosine_with_base(entry, done)).items()},
+        'cosine_with_base': {group: {row: rounded(cosines) for row, cosines in by_row.items() if cosines}
+                             for group, by_row in per_seed(
+                                 lambda entry: None if entry.row == BASE else _cosine_with_base(entry, done)).items()},
         'parameters': {entry.row: {key: description[key] for key in ('trained_parameters', 'parameters')}
                        for entry in done if (description := entry.cell.description())},
         'cost_minutes': per_seed(lambda entry: round(entry.minutes, 3))}
